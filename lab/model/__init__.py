@@ -1,0 +1,1 @@
+"""The world a protocol lives in: links, nodes, workload and policies."""

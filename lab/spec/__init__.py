@@ -1,0 +1,1 @@
+"""Experiment files: schema, positions of errors, units."""
