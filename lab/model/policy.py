@@ -9,9 +9,6 @@ from pydantic import Field
 from lab.core.section import Section
 from lab.core.units import DurationNs, PositiveDurationNs, SharePpm, duration_text
 
-BUDGET_START = 10_000_000
-BUDGET_MAX = 100_000_000
-RETRY_COST = 1_000_000
 
 
 class Retry(Section):
@@ -36,7 +33,7 @@ class Retry(Section):
 
 
 class Queue(Section):
-    """Attempts a leader keeps outstanding per follower, and entries a follower holds behind a gap.
+    """Attempts a leader keeps outstanding per follower, and how far beyond its gapless prefix a follower takes entries.
 
     When a follower's queue is full, `reject` refuses the client's write (back-pressure), `defer` leaves the update to
     reconciliation.
@@ -55,4 +52,4 @@ class Policy(Section):
     ordering: Literal["sequence", "key"] = "sequence"
     bound: Annotated[int, Field(ge=0, le=65_536)] = 16
     reconcile_every: DurationNs = 1_000_000_000
-    reconcile_batch: Annotated[int, Field(ge=1, le=4096)] = 64
+    reconcile_batch: Annotated[int, Field(ge=1, le=4096)] = 256
