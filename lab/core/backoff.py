@@ -27,7 +27,11 @@ def backoff_ns(
         return min(cap_ns, base_ns + scale(draw, max(1, 3 * previous_ns - base_ns + 1)))
     window_ns = base_ns
     if backoff == EXPONENTIAL:
-        window_ns = min(cap_ns, base_ns << min(attempt - 1, 20))
+        for _ in range(attempt - 1):
+            if window_ns >= cap_ns:
+                break
+            window_ns *= 2
+        window_ns = min(cap_ns, window_ns)
     if jitter == JITTER_FULL:
         return scale(draw, window_ns + 1)
     if jitter == JITTER_EQUAL:

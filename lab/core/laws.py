@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from lab.core import quantiles
 from lab.core.units import duration_text, parse_duration_ns, shown
@@ -121,4 +121,9 @@ def _parse(value: Any) -> Law:
     return value if isinstance(value, Law) else parse_law(value)
 
 
-DelayLaw = Annotated[Law, BeforeValidator(_parse), PlainSerializer(lambda law: law.text())]
+DelayLaw = Annotated[
+    Law,
+    BeforeValidator(_parse),
+    PlainSerializer(lambda law: law.text()),
+    WithJsonSchema({"type": "string", "examples": ["20ms", "lognormal(median=20ms, p99=60ms)", "samples(data/wan.csv)"]}),
+]

@@ -75,7 +75,7 @@ class LastingFault(Fault):
 class LinkFault(LastingFault):
     """A fault on the links in `links`: a list of `a->b`, or `all`."""
 
-    links: list[str] | str = "all"
+    links: Annotated[list[str], Field(max_length=1024)] | str = "all"
 
     def problems(self, names: Sequence[str]) -> list[tuple[str, str]]:
         if isinstance(self.links, str):

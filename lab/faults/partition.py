@@ -24,7 +24,7 @@ class Partition(LastingFault):
     hatch: ClassVar[str] = "||"
     evidence: ClassVar[str] = "cut"
 
-    groups: Annotated[list[list[str]], Field(min_length=2)]
+    groups: Annotated[list[Annotated[list[str], Field(max_length=32)]], Field(min_length=2, max_length=32)]
     direction: Literal["both", "one_way"] = "both"
 
     def label(self) -> str:

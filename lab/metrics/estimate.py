@@ -13,12 +13,16 @@ class RunValue:
     censored: bool = False
 
 
+UNDEFINED = RunValue(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A measure over runs: value with an interval.
 
-    `value`, `low` and `high` are in `unit` (`ns`, `share`, `count`, `ratio`, …); None where they lie beyond the horizon or cannot be
-    known from n runs. `censored` counts the runs whose value is only a lower bound.
+    `value`, `low` and `high` are in `unit` (`ns`, `share`, `count`, `ratio`, …); None where they lie beyond the
+    horizon or cannot be known from n runs. `censored` counts the runs whose value is only a lower bound. `limit` is
+    given where `value` lies beyond the horizon: the true value is above it.
     """
 
     value: float | None
@@ -29,3 +33,4 @@ class Estimate:
     censored: int
     confidence: float
     method: str
+    limit: float | None = None

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from lab.core import draws, quantiles
 from lab.core.section import Section
@@ -18,6 +18,7 @@ from lab.core.units import (
     PositiveDurationNs,
     RateMillihertz,
     parse_rate_millihertz,
+    rate_text,
     shown,
 )
 
@@ -46,7 +47,7 @@ def _parse_skew(value: Any) -> int:
     """Return the zipf exponent in thousandths; 0 is uniform."""
     if value == "uniform":
         return 0
-    match = re.fullmatch(r"zipf\(([0-9]+(?:\.[0-9]{1,3})?)\)", value.strip()) if isinstance(value, str) else None
+    match = re.fullmatch(r"zipf\(([0-9]{1,3}(?:\.[0-9]{1,3})?)\)", value.strip()) if isinstance(value, str) else None
     if not match:
         raise ValueError(f"{shown(value)} is not a skew; write uniform or zipf(0.99) (at most 3 decimals)")
     thousandths = round(float(match.group(1)) * 1000)
@@ -77,7 +78,8 @@ class Workload(Section):
     arrivals: Annotated[
         Arrivals,
         BeforeValidator(_parse_arrivals),
-        PlainSerializer(lambda a: f"{a.shape}({a.rate_millihertz / 1000:g}/s)"),
+        PlainSerializer(lambda a: f"{a.shape}({rate_text(a.rate_millihertz)})"),
+        WithJsonSchema({"type": "string", "examples": ["poisson(200/s)", "constant(200/s)"]}),
     ]
     duration: PositiveDurationNs
     keys: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
@@ -85,8 +87,9 @@ class Workload(Section):
         int,
         BeforeValidator(_parse_skew),
         PlainSerializer(lambda t: f"zipf({t / 1000:g})" if t else "uniform"),
+        WithJsonSchema({"type": "string", "examples": ["uniform", "zipf(0.99)"]}),
     ] = Field(default="uniform", validate_default=True)
-    spikes: list[Spike] = []
+    spikes: Annotated[list[Spike], Field(max_length=256)] = []
     client: Client = Client()
 
     def expected_operations(self) -> int:

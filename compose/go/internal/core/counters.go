@@ -28,14 +28,32 @@ const (
 	counterCount
 )
 
-var counterNames = [counterCount]string{
-	"transmissions", "bytes", "acks_sent", "digests_sent", "retries", "repairs", "exhausted",
-	"budget_denied", "deferred", "rejected", "duplicate_requests", "duplicates",
-	"out_of_order", "reorder_full", "digest_mismatch", "unsent", "send_queue_full", "malformed",
+var counterTexts = [counterCount]struct{ name, help string }{
+	{"transmissions", "Updates and repairs handed to a link."},
+	{"bytes", "Bytes of those frames, length prefix included."},
+	{"acks_sent", "Acknowledgements of updates sent."},
+	{"digests_sent", "Digests sent."},
+	{"retries", "Timeouts that led to another attempt."},
+	{"repairs", "Updates sent because a digest showed them missing."},
+	{"exhausted", "Series of attempts that reached their limit."},
+	{"budget_denied", "Series of attempts that the retry budget ended."},
+	{"deferred", "Updates left to reconciliation because a queue was full."},
+	{"rejected", "Writes refused before they were stored."},
+	{"duplicate_requests", "Writes whose token was known."},
+	{"duplicates", "Updates received again."},
+	{"out_of_order", "Updates stored that were not next to the highest one."},
+	{"reorder_full", "Updates dropped because too many wait behind a gap."},
+	{"digest_mismatch", "Digests that do not match the log."},
+	{"unsent", "Frames dropped because there was no connection."},
+	{"send_queue_full", "Frames dropped because a connection's queue was full."},
+	{"malformed", "Frames that could not be understood."},
 }
 
 // String is the reported name.
-func (c Counter) String() string { return counterNames[c] }
+func (c Counter) String() string { return counterTexts[c].name }
+
+// Help says what is counted.
+func (c Counter) Help() string { return counterTexts[c].help }
 
 // AllCounters lists every counter.
 func AllCounters() []Counter {
@@ -59,8 +77,8 @@ func (c *Counters) Get(counter Counter) uint64 { return c.values[counter].Load()
 // Map reads all counters by their reported names.
 func (c *Counters) Map() map[string]uint64 {
 	all := make(map[string]uint64, counterCount)
-	for index, name := range counterNames {
-		all[name] = c.values[index].Load()
+	for index, text := range counterTexts {
+		all[text.name] = c.values[index].Load()
 	}
 	return all
 }

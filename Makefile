@@ -1,0 +1,62 @@
+# Everything is set up by the first target that needs it. PYTHON may name another interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LAB := $(BIN)/lab
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+.PHONY: help run test check lint types layers unit go-test rust-test containers-test setup images clean bench
+
+help:  ## Say what the targets do
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## Make the virtual environment from requirements.lock (hashes checked)
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "driftlab needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(STAMP)  ## The main job: the quickstart suite on the simulator, a recommendation, a report
+	@$(LAB) run experiments/quickstart.yaml --tune
+	@$(BIN)/python -m lab.containers.hint experiments/quickstart.yaml
+
+test: check unit go-test rust-test containers-test  ## Everything that CI runs
+
+check: lint types layers
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+layers: $(STAMP)
+	$(BIN)/lint-imports
+
+unit: $(STAMP)
+	$(BIN)/pytest -q -n $(WORKERS) -m "not containers" tests
+
+go-test:
+	cd compose/go && CGO_ENABLED=0 go vet ./... && CGO_ENABLED=0 go test ./...
+	cd compose/toxiproxy && CGO_ENABLED=0 go vet ./... && CGO_ENABLED=0 go test ./...
+
+rust-test:
+	cd compose/rust && cargo test --locked
+
+images: $(STAMP)  ## Build the replicas and the proxy server into images
+	$(BIN)/python -m lab.containers.build
+
+containers-test: images
+	$(BIN)/pytest -q -m containers tests
+
+bench: $(STAMP)  ## Measure the executors against each other
+	$(LAB) bench
+
+clean:  ## Remove leftovers of dead sessions, caches and the virtual environment
+	-$(LAB) clean
+	rm -rf $(VENV) .build compose/dist compose/rust/target .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

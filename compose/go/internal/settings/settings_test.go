@@ -1,0 +1,59 @@
+package settings
+
+import (
+	"strings"
+	"testing"
+)
+
+const example = `{"schema": 1, "run_id": "r1", "name": "leader", "index": 0, "leader": "leader",
+ "replicas": ["leader", "f1", "f2"], "peers": {"f1": "127.0.0.1:1", "f2": "127.0.0.1:2"},
+ "seed": 9223372036854775807, "mode": "quorum", "bound": 16, "ordering": "sequence",
+ "policy": {"timeout_ns": 250000000, "attempts": 8, "backoff": "exponential",
+            "base_ns": 50000000, "cap_ns": 2000000000, "jitter": "full", "budget_ppm": -1},
+ "queue": {"limit": 256, "overflow": "reject"},
+ "reconcile_every_ns": 1000000000, "reconcile_batch": 64,
+ "data_dir": "/data", "events": true, "log_level": "info",
+ "listen": {"peer": ":7000", "client": ":7001", "control": ":8080"}}`
+
+func TestExample(t *testing.T) {
+	parsed, err := Parse([]byte(example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := parsed.Core(5)
+	if config.Seed != 1<<63-1 || config.Policy.CapNs != 2_000_000_000 ||
+		config.QueueLimit != 256 || config.LeaderIndex() != 0 || config.Incarnation != 5 {
+		t.Errorf("%+v", config)
+	}
+	parsed, err = Parse([]byte(strings.Replace(example, ` "log_level": "info",`, "", 1)))
+	if err != nil || parsed.LogLevel != "warn" {
+		t.Errorf("the log level is optional: %v", err)
+	}
+}
+
+func TestRefusedSettingsNameTheKey(t *testing.T) {
+	for _, test := range []struct{ old, new, key string }{
+		{`"schema": 1`, `"schema": 1, "sceme": 1`, `"sceme"`},
+		{`"seed"`, `"Seed"`, `"Seed"`},
+		{`"attempts"`, `"attempt"`, `"policy.attempt"`},
+		{`"seed": 9223372036854775807, `, ``, `"seed"`},
+		{`9223372036854775807`, `9223372036854775808`, `"seed"`},
+		{`"schema": 1`, `"schema": 2`, `"schema"`},
+		{`"index": 0`, `"index": 1`, `"index"`},
+		{`"quorum"`, `"majority"`, `"mode"`},
+		{`"f2": "127.0.0.1:2"`, `"f3": "127.0.0.1:2"`, `"f2"`},
+		{`"f2": "127.0.0.1:2"`, `"f2": "127.0.0.1:2", "f3": "127.0.0.1:2"`, `"f3"`},
+		{`"f1", "f2"]`, `"f1", "f2", "f1"]`, `"replicas"`},
+		{`"limit": 256`, `"limit": 0`, `"queue.limit"`},
+	} {
+		changed := strings.Replace(example, test.old, test.new, 1)
+		if changed == example {
+			t.Fatalf("%s is not in the example", test.old)
+		}
+		_, err := Parse([]byte(changed))
+		if err == nil || !strings.Contains(err.Error(), test.key) ||
+			strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", test.new, err)
+		}
+	}
+}

@@ -1,0 +1,1 @@
+"""The container plane: the same experiment against real replicas in Docker, every link through a real Toxiproxy."""

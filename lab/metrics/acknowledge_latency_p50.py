@@ -1,0 +1,22 @@
+"""How long a typical client waits."""
+
+from __future__ import annotations
+
+from lab.history import History
+from lab.metrics.acknowledge import acknowledge_latency
+from lab.metrics.estimate import RunValue
+from lab.metrics.metric import Metric
+
+
+def _value(history: History) -> RunValue:
+    return acknowledge_latency(history, 0.50)
+
+
+METRIC = Metric(
+    name="acknowledge_latency_p50",
+    unit="ns",
+    direction="lower",
+    summary="median time from the intended send to the acknowledgement, over all operations",
+    function=_value,
+    default="p50",
+)

@@ -1,0 +1,43 @@
+"""The door to the container plane: start what it needs once, run each seed on it, clean up whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from lab.run import RunSet, run_with
+from lab.spec.schema import Experiment
+
+Progress = Callable[[str, int, int], None]
+RunVariant = Callable[[str, Experiment, Sequence[int]], RunSet]
+
+
+@contextmanager
+def container_runner(experiment: Experiment, progress: Progress) -> Iterator[RunVariant]:
+    """Yield a function that runs a variant's seeds on containers.
+
+    Builds the images first. Raise PlaneError (exit code 4) when an engine, a toolchain or an image is missing, and exit code 2 when a
+    fault cannot be expressed on this plane; nothing is started then.
+    """
+    from lab.containers.execute import open_session
+
+    with open_session(experiment, say=lambda text: progress(text, 0, 1)) as session:
+
+        def run_variant(name: str, variant: Experiment, seeds: Sequence[int]) -> RunSet:
+            return run_with(
+                session.run_once,
+                variant,
+                seeds,
+                "containers",
+                "containers",
+                progress=lambda done, total: progress(f"{name}: runs on containers", done, total),
+            )
+
+        yield run_variant
+
+
+def clean_up(dry_run: bool) -> list[str]:
+    """Remove (or only list) what dead sessions left; return a line for each item."""
+    from lab.containers.reaper import clean
+
+    return clean(dry_run=dry_run)

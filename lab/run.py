@@ -1,0 +1,175 @@
+"""Experiment × seeds × executor: run, judge each run, and keep what downstream needs. Nothing here knows how a plane works inside."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Any
+
+from lab import checkers, metrics
+from lab.checkers.validity import Validity
+from lab.history import FaultRecord, History
+from lab.metrics.estimate import Estimate, RunValue
+from lab.spec.schema import Experiment
+from lab.store import canonical_json
+
+POOL_WORTH_S = 3.0  # below this much remaining work a pool costs more than it saves
+CURVE_RUNS_MAX = 40
+CURVE_POINTS_MAX = 400
+Progress = Callable[[int, int], None]
+Runner = Callable[[Experiment, int], History]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One judged run, small enough to keep thousands: its measures, verdicts and digests, and its divergence curve."""
+
+    seed: int
+    values: dict[str, RunValue]
+    fault_convergence: tuple[RunValue, ...]
+    faults: tuple[FaultRecord, ...]
+    validities: dict[str, Validity]
+    curve_ns: tuple[int, ...]
+    curve_share: tuple[float, ...]
+    digest: str
+    trace_hash: str
+    event_count: int
+    notes: tuple[str, ...]
+    environment: dict[str, str]
+
+
+@dataclass(slots=True)
+class RunSet:
+    """All runs of one experiment on one executor."""
+
+    experiment: Experiment
+    plane: str
+    executor: str
+    rows: list[RunRow] = field(default_factory=list)
+    wall_s: float = 0.0
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that were run, in order."""
+        return [row.seed for row in self.rows]
+
+    def measures(self) -> dict[str, Estimate]:
+        """Return every measure over the runs."""
+        return metrics.measures([row.values for row in self.rows], seed=1)
+
+    def digest(self) -> str:
+        """Return the SHA-256 over every run's digest and measures: equal sets of runs have equal digests."""
+        parts = [
+            (row.seed, row.digest, {name: [value.value, value.censored] for name, value in row.values.items()})
+            for row in self.rows
+        ]
+        return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+def judge(history: History) -> RunRow:
+    """Return the row of one run: every metric and every checker applied to its history."""
+    times_ns, shares = metrics.divergence_curve(history)
+    keep = _thin(len(times_ns))
+    return RunRow(
+        seed=history.seed,
+        values=metrics.run_values(history),
+        fault_convergence=tuple(metrics.convergence_of(history, index) for index in range(len(history.faults))),
+        faults=history.faults,
+        validities=checkers.check_all(history),
+        curve_ns=tuple(int(times_ns[index]) for index in keep),
+        curve_share=tuple(float(shares[index]) for index in keep),
+        digest=history.digest(),
+        trace_hash=history.trace_hash,
+        event_count=history.event_count,
+        notes=history.notes,
+        environment=history.environment,
+    )
+
+
+def _thin(count: int) -> list[int]:
+    """Return at most CURVE_POINTS_MAX indices spread over `count`, the first and last among them."""
+    if count <= CURVE_POINTS_MAX:
+        return list(range(count))
+    step = (count - 1) / (CURVE_POINTS_MAX - 1)
+    return sorted({round(index * step) for index in range(CURVE_POINTS_MAX)})
+
+
+def simulate(experiment: Experiment, seed: int) -> History:
+    """Run one seed on the reference executor."""
+    from lab.engines import reference
+    from lab.engines.scenario import prepare
+
+    return reference.run(prepare(experiment), seed)
+
+
+def _judge_many(experiment: Experiment, seeds: Sequence[int]) -> list[RunRow]:
+    from lab.engines import reference
+    from lab.engines.scenario import prepare
+
+    scenario = prepare(experiment)
+    return [judge(reference.run(scenario, seed)) for seed in seeds]
+
+
+def run_simulated(
+    experiment: Experiment, seeds: Sequence[int], *, workers: int | None = None, progress: Progress | None = None
+) -> RunSet:
+    """Run every seed on the simulator. Results do not depend on `workers` (default: one a core)."""
+    result = RunSet(experiment, "sim", "reference")
+    started = time.monotonic()
+    pilot_s = 0.0
+    for number, seed in enumerate(seeds):
+        left = len(seeds) - number
+        if number and workers != 1 and pilot_s / number * left > POOL_WORTH_S:
+            rest = _run_pool(experiment, seeds[number:], workers or os.cpu_count() or 1)
+            for row in rest:
+                result.rows.append(row)
+                _report(progress, len(result.rows), len(seeds))
+            break
+        result.rows += _judge_many(experiment, [seed])
+        pilot_s = time.monotonic() - started
+        _report(progress, len(result.rows), len(seeds))
+    result.wall_s = time.monotonic() - started
+    return result
+
+
+def _report(progress: Progress | None, done: int, total: int) -> None:
+    if progress is not None:
+        progress(done, total)
+
+
+def _run_pool(experiment: Experiment, seeds: Sequence[int], workers: int) -> Iterable[RunRow]:
+    size = max(1, min(16, len(seeds) // (2 * workers) or 1))
+    blocks = [seeds[start : start + size] for start in range(0, len(seeds), size)]
+    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+        for future in [pool.submit(_judge_many, experiment, block) for block in blocks]:
+            yield from future.result()
+
+
+def run_with(
+    runner: Runner, experiment: Experiment, seeds: Sequence[int], plane: str, executor: str, progress: Progress | None = None
+) -> RunSet:
+    """Run every seed one after the other with `runner` (the container plane)."""
+    result = RunSet(experiment, plane, executor)
+    started = time.monotonic()
+    for seed in seeds:
+        result.rows.append(judge(runner(experiment, seed)))
+        _report(progress, len(result.rows), len(seeds))
+    result.wall_s = time.monotonic() - started
+    return result
+
+
+def first_invalid(rows: Sequence[RunRow]) -> dict[str, Any]:
+    """Return, per checker that was not satisfied, the first seed and reason: `{checker: (valid, seed, reason)}`."""
+    found: dict[str, Any] = {}
+    for row in rows:
+        for name, validity in row.validities.items():
+            known = found.get(name)
+            if validity.valid is True or (known and (known[0] is False or validity.valid is None)):
+                continue
+            found[name] = (validity.valid, row.seed, validity.reason)
+    return found

@@ -1,0 +1,234 @@
+"""Reading experiment files: `load_experiment` returns the experiment or raises every error at once, each with its place.
+
+A file is untrusted: it runs no code, names no address, reads no file outside its folder, and is answered within bounded
+time and memory. Light to import: no numerical or container library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from lab.core.laws import parse_law
+from lab.faults import FAULTS
+from lab.spec.checks import problems
+from lab.spec.errors import ERRORS_SHOWN, SpecError, SpecErrors, Step
+from lab.spec.errors import Path as Place
+from lab.spec.nodes import Node, read_nodes, to_python
+from lab.spec.samples import read_samples
+from lab.spec.schema import Experiment
+from lab.spec.sentences import sentence, text_or_list
+from lab.spec.shape import keys_at
+from lab.spec.source import Source, decode, read_bytes
+from lab.spec.space import space_problems
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+__all__ = ["SpecError", "SpecErrors", "load_experiment", "load_text"]
+
+# Stand in for parts that have errors of their own, so that the rest can be checked; they contradict nothing.
+_STAND_INS: dict[str, Any] = {
+    "title": "-",
+    "workload": {"arrivals": "constant(1/s)", "duration": "24h"},
+    "drain": "24h",
+}
+
+
+def load_experiment(path: Path, measures: Mapping[str, str] | None = None) -> Experiment:
+    """Return the experiment in the file at `path`; raise SpecErrors with everything that is wrong with it.
+
+    `measures` maps each measure that claims may name to its unit; None checks the form of claims alone.
+    """
+    return load_text(read_bytes(path), str(path), Path(path).parent, measures)
+
+
+def load_text(
+    text: bytes | str, name: str, folder: Path, measures: Mapping[str, str] | None = None
+) -> Experiment:
+    """Return the experiment that `text` describes. `name` stands in errors; sample files are looked up in `folder`."""
+    source = decode(text, name)
+    root, errors = read_nodes(source)
+    if not isinstance(root.value, dict):
+        what = "a list" if isinstance(root.value, list) else "a single value"
+        message = f"the file holds {what}; an experiment is a mapping with title, system and workload"
+        raise SpecErrors([*errors, *([] if root.damaged else [source.error(root.start, (), message)])])
+    return _Loader(source, root, folder, errors, measures).load()
+
+
+class _Loader:
+    """Turns the tree of one file into an experiment; gathers errors."""
+
+    def __init__(
+        self, source: Source, root: Node, folder: Path, errors: list[SpecError], measures: Mapping[str, str] | None
+    ) -> None:
+        self.source, self.root, self.folder, self.errors, self.measures = source, root, folder, errors, measures
+        self.read: dict[str, tuple[int, ...]] = {}
+
+    def load(self) -> Experiment:
+        data = to_python(self.root)
+        self._fill_samples(data)
+        experiment, kept = None, None
+        try:
+            experiment = Experiment.model_validate(data)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            self._validation(details)
+            experiment, kept = _salvage(data, {detail["loc"] for detail in details})
+        if experiment is not None:
+            self._contradictions(experiment, kept)
+        if self.errors or experiment is None:
+            raise SpecErrors(self.errors)
+        return experiment
+
+    # -- measured samples
+
+    def _fill_samples(self, data: dict[str, Any]) -> None:
+        """Replace the texts of samples laws by laws with their values."""
+        network = data.get("network")
+        links = network.get("links") if isinstance(network, dict) else None
+        for name, link in links.items() if isinstance(links, dict) else ():
+            self._fill(link, "delay", ("network", "links", name))
+        faults = data.get("faults")
+        for index, fault in enumerate(faults) if isinstance(faults, list) else ():
+            if isinstance(fault, dict):
+                self._fill(fault.get("delay"), "by", ("faults", index, "delay"))
+
+    def _fill(self, part: Any, key: str, path: Place) -> None:
+        text = part.get(key) if isinstance(part, dict) else None
+        if not isinstance(text, str) or not text.strip().startswith("samples("):
+            return
+        try:
+            law = parse_law(text)
+        except ValueError:
+            return  # validation says so
+        if law.source not in self.read:
+            self.read[law.source] = ()
+            try:
+                self.read[law.source] = read_samples(law.source, self.folder)
+            except ValueError as error:
+                self._note((*path, key), str(error))
+        part[key] = replace(law, values_ns=self.read[law.source])
+
+    # -- errors of single values
+
+    def _validation(self, details: list[ErrorDetails]) -> None:
+        found: list[tuple[int, Place, bool, ErrorDetails]] = []
+        for detail in details:
+            offset, path, damaged, in_union = self._locate(detail["loc"], detail["type"])
+            if not damaged:
+                found.append((offset, path, in_union, detail))
+        said: set[Place] = set()
+        for offset, path, in_union, detail in sorted(found, key=lambda place: place[0]):
+            message = detail["type"]
+            # Only the first errors in the file are shown, and suggestions cost time: the others get no sentence.
+            if len(said) < ERRORS_SHOWN:
+                node = self._node(path) if in_union else None
+                if node is None:
+                    message = sentence(detail, path)
+                elif not isinstance(node.value, list):
+                    message = text_or_list(to_python(node), path)
+                elif detail["type"] == "string_type":
+                    continue  # the list is what is meant, and the other errors are about it
+                else:
+                    message = sentence(detail, path)
+            if path not in said:
+                said.add(path)
+                self.errors.append(self.source.error(offset, path, message))
+
+    def _locate(self, loc: Place, kind: str) -> tuple[int, Place, bool, bool]:
+        """Return (offset, path, whether it is damaged, whether a union was crossed) of a validation error's place."""
+        node, offset = self.root, self.root.start
+        path: list[Step] = []
+        damaged, in_union = node.damaged, False
+        last = loc[-1:] if kind in ("missing", "extra_forbidden") else ()
+        for step in self._with_kind(loc[: len(loc) - len(last)], kind):
+            below = _step(node, step)
+            if below is None:
+                in_union = True  # pydantic names the member of the union here, which the file does not
+                continue
+            offset, node = below
+            path.append(step)
+            damaged = damaged or node.damaged
+        if kind == "missing":
+            return offset, (*path, *last), damaged, False
+        if kind == "extra_forbidden":
+            return node.entries[str(last[0])][0], (*path, *last), damaged, False
+        unknown_kind = len(path) == 3 and path[0] == "faults" and path[2] not in FAULTS
+        return (node.start if node.written and not unknown_kind else offset), tuple(path), damaged, in_union
+
+    def _with_kind(self, loc: Place, kind: str) -> Place:
+        """Put the fault's kind, which validation errors leave out, into their place."""
+        fault = self._node(loc[:2]) if len(loc) >= 2 and loc[0] == "faults" else None
+        if fault is None or len(fault.entries) != 1:
+            return loc
+        return (*loc[:2], next(iter(fault.entries)), *loc[2:])
+
+    def _node(self, path: Place) -> Node | None:
+        node = self.root
+        for step in path:
+            below = _step(node, step)
+            if below is None:
+                return None
+            node = below[1]
+        return node
+
+    # -- contradictions between values
+
+    def _contradictions(self, experiment: Experiment, kept: list[int] | None) -> None:
+        """Note what contradicts itself; `kept` maps the faults of a salvaged experiment to those of the file."""
+        spaces = islice(space_problems(experiment), ERRORS_SHOWN)
+        for path, message in [*problems(experiment, self.measures), *spaces]:
+            if kept is not None and path[0] == "faults":
+                path = ("faults", kept[int(path[1])], *path[2:])
+            self._note(path, message)
+
+    def _note(self, path: Place, message: str) -> None:
+        """Record an error about the value at `path`, or about the nearest part above it that is written."""
+        node, offset, damaged = self.root, self.root.start, False
+        for step in path:
+            below = _step(node, step)
+            if below is None:
+                break
+            offset, node = below
+            damaged = damaged or node.damaged
+        else:
+            # A mapping is named by its key (for a link, the key is what is wrong), any other value by itself.
+            offset = node.start if not node.entries and node.written else offset
+        if not damaged:
+            self.errors.append(self.source.error(offset, path, message))
+
+
+def _step(node: Node, step: Step) -> tuple[int, Node] | None:
+    """Return (offset of the key or item, node) one step below, or None."""
+    if isinstance(step, str):
+        return node.entries.get(step)
+    return (node.items[step].start, node.items[step]) if step < len(node.items) else None
+
+
+def _salvage(data: dict[str, Any], places: set[Place]) -> tuple[Experiment | None, list[int] | None]:
+    """Return an experiment of the parts without errors, and which faults of the file it kept (None: all).
+
+    With it contradictions are found in the same pass as wrong values. None if even the system is not readable.
+    """
+    known = keys_at(())
+    wrong = {place[0] for place in places}
+    parts = {key: value for key, value in data.items() if key in known and key not in wrong}
+    for key, value in _STAND_INS.items():
+        if key in wrong:
+            parts[key] = value
+    kept: list[int] | None = None
+    faults = data.get("faults")
+    if "faults" in wrong and isinstance(faults, list) and ("faults",) not in places:
+        broken = {place[1] for place in places if place[0] == "faults"}
+        kept = [index for index in range(len(faults)) if index not in broken]
+        parts["faults"] = [faults[index] for index in kept]
+    try:
+        return Experiment.model_validate(parts), kept
+    except ValidationError:
+        return None, None

@@ -1,0 +1,261 @@
+"""One command's work: run a suite's variants, judge them, store the results and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab import store
+from lab.metrics.estimate import Estimate
+from lab.run import CURVE_RUNS_MAX, RunSet
+from lab.spec.load import fingerprint, override, resolved
+from lab.spec.schema import Experiment
+from lab.store import Results, canonical_json
+from lab.tuning.recommend import Recommendation
+from lab.verdict import EXIT_CODES, LAST_LINES, ClaimResult, judge_claims, verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BASE = "base"
+SUMMARY_SCHEMA = "driftlab.summary/1"
+RUN_SCHEMA = "driftlab.run/1"
+RunVariant = Callable[[str, Experiment, Sequence[int]], RunSet]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a suite run came to."""
+
+    summary: dict[str, Any]
+    folder: Path
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that the verdict means."""
+        return EXIT_CODES[self.summary["verdict"]]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the document of `lab run --json`."""
+        summary = self.summary
+        baseline = next(iter(summary["variants"].values()))
+        document = {
+            "schema": RUN_SCHEMA,
+            "verdict": summary["verdict"],
+            "plane": summary["plane"],
+            "executor": summary["executor"],
+            "seeds": summary["seeds"],
+            "digest": summary["digest"],
+            "measures": baseline["measures"],
+            "claims": summary["claims"],
+            "results": str(self.folder),
+        }
+        if len(summary["variants"]) > 1:
+            document["variants"] = {name: variant["measures"] for name, variant in summary["variants"].items()}
+        return document
+
+
+def variants(experiment: Experiment) -> dict[str, Experiment]:
+    """Return the experiment's variants by name; the first is the baseline."""
+    if not experiment.variants:
+        return {BASE: experiment}
+    return {name: override(experiment, values) for name, values in experiment.variants.items()}
+
+
+def run_suite(
+    experiment: Experiment, seeds: Sequence[int], *, file: Path, text: str, results_root: Path, run: RunVariant
+) -> Outcome:
+    """Run every variant on the same seeds with `run`, judge, and store. Raise StoreError if results cannot be written."""
+    results = store.create(results_root, suite_name(file))
+    runs = {name: run(name, variant, seeds) for name, variant in variants(experiment).items()}
+    summary = summarise(experiment, runs, suite_name(file), replay_command(file, len(runs) > 1))
+    _write(results, experiment, runs, summary, text, None)
+    return Outcome(summary, results.folder)
+
+
+def store_tuning(
+    experiment: Experiment, found: Recommendation, *, file: Path, text: str, results_root: Path
+) -> Outcome:
+    """Judge and store the confirmation runs of a recommendation: `current` and, if it differs, `proposed`."""
+    results = store.create(results_root, suite_name(file))
+    assert found.current.runs is not None and found.proposed.runs is not None
+    runs = {"current": found.current.runs}
+    if found.proposed is not found.current:
+        runs["proposed"] = found.proposed.runs
+    summary = summarise(experiment, runs, suite_name(file), replay_command(file, False))
+    summary["recommendation"] = found.as_json()
+    tuning = {"recommendation": found.as_json(), "candidates": found.candidates_json()}
+    _write(results, experiment, runs, summary, text, tuning)
+    return Outcome(summary, results.folder)
+
+
+def suite_name(file: Path) -> str:
+    """Return the suite's name: the file's name without its ending."""
+    return file.stem
+
+
+def replay_command(file: Path, has_variants: bool) -> str:
+    """Return the command that shows one run again, with `{seed}` and `{variant}` to fill in."""
+    return f"lab replay {file} --seed {{seed}}" + (" --variant {variant}" if has_variants else "")
+
+
+def summarise(experiment: Experiment, runs: Mapping[str, RunSet], suite: str, replay: str) -> dict[str, Any]:
+    """Return `summary.json`: verdict, claims, measures with intervals, faults and notes."""
+    first = next(iter(runs.values()))
+    claims = judge_claims(runs, experiment.measure.claims, replay)
+    decided = verdict(claims)
+    return {
+        "schema": SUMMARY_SCHEMA,
+        "suite": suite,
+        "title": experiment.title,
+        "question": experiment.question,
+        "verdict": decided,
+        "sentence": LAST_LINES[decided],
+        "plane": first.plane,
+        "executor": first.executor,
+        "seeds": first.seeds,
+        "digest": digest_of(runs),
+        "spec_fingerprint": fingerprint(experiment),
+        "horizon_ns": experiment.horizon_ns,
+        "quiet_ns": experiment.quiet_ns,
+        "wall_s": round(sum(run_set.wall_s for run_set in runs.values()), 3),
+        "variants": {
+            name: {"measures": measures_json(run_set.measures()), "digest": run_set.digest(), "label": name}
+            for name, run_set in runs.items()
+        },
+        "claims": [claim.as_json() for claim in claims],
+        "faults": _faults(first),
+        "notes": _notes(runs, claims),
+        "recommendation": None,
+    }
+
+
+def measures_json(measured: Mapping[str, Estimate]) -> dict[str, Any]:
+    """Return estimates as JSON objects by name."""
+    return {name: asdict(estimate) for name, estimate in measured.items()}
+
+
+def digest_of(runs: Mapping[str, RunSet]) -> str:
+    """Return one digest over every variant's runs: every simulated trace and every measure."""
+    import hashlib
+
+    parts = {name: run_set.digest() for name, run_set in runs.items()}
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+def _faults(run_set: RunSet) -> list[dict[str, Any]]:
+    """Return the faults of the first run, with how often each bit over all runs."""
+    found = []
+    for index, fault in enumerate(run_set.rows[0].faults):
+        bits = [row.faults[index].bit for row in run_set.rows]
+        told = [bit for bit in bits if bit is not None]
+        record = replace(fault, bit=sum(told) if told else None)
+        found.append(asdict(record))
+    return found
+
+
+def _notes(runs: Mapping[str, RunSet], claims: Sequence[ClaimResult]) -> list[str]:
+    notes: dict[str, None] = {}
+    for run_set in runs.values():
+        for row in run_set.rows:
+            for note in row.notes:
+                notes[f"seed {row.seed}: {note}"] = None
+    if any(claim.holds is None for claim in claims):
+        notes["Open claims are neither proved nor refuted; each says what is missing."] = None
+    return list(notes)[:50]
+
+
+def runs_table(runs: Mapping[str, RunSet]) -> pd.DataFrame:
+    """Return one row a run: variant, seed, digests, every metric and whether it is censored."""
+    import pandas as pd
+
+    rows = []
+    for variant, run_set in runs.items():
+        for row in run_set.rows:
+            record: dict[str, Any] = {
+                "variant": variant,
+                "seed": row.seed,
+                "digest": row.digest,
+                "trace_hash": row.trace_hash,
+                "event_count": row.event_count,
+            }
+            for name, value in row.values.items():
+                record[name] = value.value
+                record[f"{name}.censored"] = value.censored
+            rows.append(record)
+    table = pd.DataFrame(rows)
+    metrics = [name.removesuffix(".censored") for name in table.columns if name.endswith(".censored")]
+    return table.astype(dict.fromkeys(metrics, "float64"))
+
+
+def faults_table(runs: Mapping[str, RunSet]) -> pd.DataFrame:
+    """Return one row a fault and run, with the convergence after it in nanoseconds."""
+    import pandas as pd
+
+    rows = [
+        {
+            "variant": variant,
+            "seed": row.seed,
+            "index": index,
+            "kind": fault.kind,
+            "label": fault.label,
+            "start_ns": fault.start_ns,
+            "stop_ns": fault.stop_ns,
+            "bit": fault.bit,
+            "healed": fault.healed,
+            "convergence": row.fault_convergence[index].value,
+            "convergence.censored": row.fault_convergence[index].censored,
+        }
+        for variant, run_set in runs.items()
+        for row in run_set.rows
+        for index, fault in enumerate(row.faults)
+    ]
+    columns = ["variant", "seed", "index", "kind", "label", "start_ns", "stop_ns", "bit", "healed", "convergence",
+               "convergence.censored"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns).astype({"convergence": "float64", "bit": "Int64"})
+
+
+def curves_table(runs: Mapping[str, RunSet]) -> pd.DataFrame:
+    """Return the divergence curves of the first runs as (variant, seed, time_ns, share)."""
+    import pandas as pd
+
+    rows = [
+        (variant, row.seed, time_ns, share)
+        for variant, run_set in runs.items()
+        for row in run_set.rows[:CURVE_RUNS_MAX]
+        for time_ns, share in zip(row.curve_ns, row.curve_share, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["variant", "seed", "time_ns", "share"])
+
+
+def _write(
+    results: Results,
+    experiment: Experiment,
+    runs: Mapping[str, RunSet],
+    summary: dict[str, Any],
+    text: str,
+    tuning: dict[str, Any] | None,
+) -> None:
+    from lab.reports.page import render_from
+
+    tables = {"runs": runs_table(runs), "faults": faults_table(runs), "curves": curves_table(runs)}
+    results.write("spec.yaml", text.encode())
+    results.write_json("spec.resolved.json", resolved(experiment))
+    results.write_json("summary.json", summary)
+    for name, table in tables.items():
+        results.write_table(f"{name}.parquet", table)
+    if tuning is not None:
+        results.write_json("tune.json", tuning)
+    environment = next(iter(runs.values())).rows[0].environment
+    provenance = store.provenance() | {"environment": environment}
+    page, figures = render_from(
+        summary, tables["runs"], tables["faults"], tables["curves"], tuning, text, provenance
+    )
+    results.write("report.html", page.encode())
+    for name, svg in figures.items():
+        results.write(f"figures/{name}.svg", svg.encode())
+    results.finish({"suite": summary["suite"], "verdict": summary["verdict"], "digest": summary["digest"],
+                    "seeds": summary["seeds"], "plane": summary["plane"], "executor": summary["executor"],
+                    "spec_fingerprint": summary["spec_fingerprint"], "environment": environment})  # fmt: skip
