@@ -226,3 +226,11 @@ def read(folder: Path) -> Stored:
         if not path.is_file() or _file_facts(path) != facts:
             raise StoreError(f"{path} is missing or does not match its checksum; run the suite again", 5)
     return Stored(folder, manifest)
+
+
+def rewrite(stored: Stored, name: str, data: bytes) -> None:
+    """Replace one file of complete results and its entry in the manifest."""
+    results = Results(stored.folder, stored.manifest["started_at"])
+    results.write(name, data)
+    stored.manifest["files"][name] = _file_facts(stored.folder / name)
+    results.write_json(MANIFEST, stored.manifest)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from lab import store
 from lab.metrics.estimate import Estimate
 from lab.run import CURVE_RUNS_MAX, RunSet
-from lab.spec.load import fingerprint, override, resolved
+from lab.spec.document import fingerprint, resolved
 from lab.spec.schema import Experiment
+from lab.spec.space import override
 from lab.store import Results, canonical_json
 from lab.tuning.recommend import Recommendation
 from lab.verdict import EXIT_CODES, LAST_LINES, ClaimResult, judge_claims, verdict
@@ -64,36 +65,44 @@ def variants(experiment: Experiment) -> dict[str, Experiment]:
     return {name: override(experiment, values) for name, values in experiment.variants.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an experiment came from and where its results go."""
+
+    file: Path
+    text: str
+    results_root: Path
+
+    @property
+    def suite(self) -> str:
+        """The suite's name: the file's name without its ending."""
+        return self.file.stem
+
+
 def run_suite(
-    experiment: Experiment, seeds: Sequence[int], *, file: Path, text: str, results_root: Path, run: RunVariant
+    experiment: Experiment, seeds: Sequence[int], place: Place, run: RunVariant, found: Recommendation | None = None
 ) -> Outcome:
-    """Run every variant on the same seeds with `run`, judge, and store. Raise StoreError if results cannot be written."""
-    results = store.create(results_root, suite_name(file))
+    """Run every variant on the same seeds with `run`, judge, and store, with a recommendation if one was `found`.
+
+    Raise StoreError if results cannot be written.
+    """
+    results = store.create(place.results_root, place.suite)
     runs = {name: run(name, variant, seeds) for name, variant in variants(experiment).items()}
-    summary = summarise(experiment, runs, suite_name(file), replay_command(file, len(runs) > 1))
-    _write(results, experiment, runs, summary, text, None)
+    summary = summarise(experiment, runs, place.suite, replay_command(place.file, len(runs) > 1))
+    _write(results, experiment, runs, summary, place.text, found)
     return Outcome(summary, results.folder)
 
 
-def store_tuning(
-    experiment: Experiment, found: Recommendation, *, file: Path, text: str, results_root: Path
-) -> Outcome:
+def store_tuning(experiment: Experiment, found: Recommendation, place: Place) -> Outcome:
     """Judge and store the confirmation runs of a recommendation: `current` and, if it differs, `proposed`."""
-    results = store.create(results_root, suite_name(file))
+    results = store.create(place.results_root, place.suite)
     assert found.current.runs is not None and found.proposed.runs is not None
     runs = {"current": found.current.runs}
     if found.proposed is not found.current:
         runs["proposed"] = found.proposed.runs
-    summary = summarise(experiment, runs, suite_name(file), replay_command(file, False))
-    summary["recommendation"] = found.as_json()
-    tuning = {"recommendation": found.as_json(), "candidates": found.candidates_json()}
-    _write(results, experiment, runs, summary, text, tuning)
+    summary = summarise(experiment, runs, place.suite, replay_command(place.file, False))
+    _write(results, experiment, runs, summary, place.text, found)
     return Outcome(summary, results.folder)
-
-
-def suite_name(file: Path) -> str:
-    """Return the suite's name: the file's name without its ending."""
-    return file.stem
 
 
 def replay_command(file: Path, has_variants: bool) -> str:
@@ -236,9 +245,14 @@ def _write(
     runs: Mapping[str, RunSet],
     summary: dict[str, Any],
     text: str,
-    tuning: dict[str, Any] | None,
+    found: Recommendation | None,
 ) -> None:
     from lab.reports.page import render_from
+
+    tuning = None
+    if found is not None:
+        summary["recommendation"] = found.as_json()
+        tuning = {"recommendation": found.as_json(), "candidates": found.candidates_json()}
 
     tables = {"runs": runs_table(runs), "faults": faults_table(runs), "curves": curves_table(runs)}
     results.write("spec.yaml", text.encode())

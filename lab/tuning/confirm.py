@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.metrics import METRICS
+from lab.metrics import METRICS, paired_difference, split_measure
 from lab.metrics.estimate import Estimate, RunValue
-from lab.metrics.statistics import paired_difference, quantile_of
+from lab.metrics.ranks import rank_of
 from lab.run import RunSet
 from lab.spec.schema import Tune
-from lab.tuning.search import FLOOR, Candidate, evaluate
+from lab.tuning.search import FLOOR, Candidate, evaluate, loss
 
 GAIN, NO_GAIN, INSUFFICIENT = "gain", "no_gain", "insufficient"
 RESAMPLES = 2000
@@ -38,9 +38,13 @@ def confirm(current: Candidate, proposed: Candidate, tune: Tune, seed: int) -> C
     evaluate(current, current, tune)
     evaluate(proposed, current, tune)
     gain = _gain(current.runs, proposed.runs, tune.minimise, seed)
-    measured = current.runs.measures(), proposed.runs.measures()
     objectives = [
-        (measure, measured[0][measure], measured[1][measure], _difference(current.runs, proposed.runs, measure, seed))
+        (
+            measure,
+            current.runs.measure(measure),
+            proposed.runs.measure(measure),
+            _difference(current.runs, proposed.runs, measure, seed),
+        )
         for measure in tune.minimise
     ]
     status, sentence = _decide(gain, proposed, gain.n)
@@ -75,7 +79,7 @@ def _gain(current: RunSet, proposed: RunSet, measures: Sequence[str], seed: int)
     pairs = _paired(current, proposed)
     generator = np.random.Generator(np.random.Philox(key=seed))
     point = _score(pairs, measures, range(len(pairs)))
-    draws = [_score(pairs, measures, generator.integers(0, len(pairs), len(pairs))) for _ in range(RESAMPLES)]
+    draws = [_score(pairs, measures, generator.integers(0, len(pairs), len(pairs)).tolist()) for _ in range(RESAMPLES)]
     told = sorted(1 - value for value in draws if value is not None)
     method = f"paired bootstrap of seeds, {RESAMPLES} resamples"
     if point is None or len(told) < RESAMPLES * 0.99:
@@ -108,24 +112,30 @@ def _aggregate(rows: Sequence[Mapping[str, RunValue]], measure: str) -> float | 
     """Return the point value of a measure over rows, as a loss; None if it is not told or lies among censored runs."""
     name, aggregate = split_measure(measure)
     values = [row[name] for row in rows if name in row and row[name].value is not None]
-    if not values:
-        return None
-    value = quantile_of(values, aggregate)
-    if value is None:
-        return None
-    return 1 - value if METRICS[name].direction == "higher" else value
+    return loss(measure, point_value(values, aggregate)) if values else None
 
 
-def split_measure(measure: str) -> tuple[str, str]:
-    """Return (metric, aggregate) of a measure name; a bare metric has its default aggregate."""
-    if measure in METRICS:
-        return measure, METRICS[measure].aggregate
-    name, _, aggregate = measure.rpartition(".")
-    return name, aggregate
+def point_value(values: Sequence[RunValue], aggregate: str) -> float | None:
+    """Return an aggregate of run values without an interval (the resampling calls it thousands of times).
+
+    Censored runs count as later than every other: a quantile among them is not told, and neither is a mean with any.
+    """
+    known = sorted(value.value for value in values if value.value is not None and not value.censored)
+    if aggregate.startswith("p"):
+        rank = rank_of(int(aggregate[1:]) / 100, len(values))
+        return known[rank - 1] if rank <= len(known) else None
+    if len(known) < len(values):
+        return None
+    if aggregate == "max":
+        return known[-1]
+    if aggregate == "min":
+        return known[0]
+    return sum(known) / (1 if aggregate == "total" else len(known))
 
 
 def _difference(current: RunSet, proposed: RunSet, measure: str, seed: int) -> Estimate:
     """Return proposed - current per seed: mean of the paired differences."""
     name, _ = split_measure(measure)
-    pairs = _paired(current, proposed)
-    return paired_difference([pair[1][name] for pair in pairs], [pair[0][name] for pair in pairs], METRICS[name].unit, seed=seed)
+    before = {row.seed: row.values[name] for row in current.rows}
+    after = {row.seed: row.values[name] for row in proposed.rows}
+    return paired_difference(before, after, unit=METRICS[name].unit, key=seed)

@@ -85,7 +85,7 @@ def _fresh(candidate: Candidate, seeds: Sequence[int], run: Run) -> Candidate:
 
 def snippets(candidate: Candidate) -> dict[str, str]:
     """Return the settings ready to paste: the experiment file's lines, and the replicas' settings file (its policy part)."""
-    from lab.spec.load import resolved
+    from lab.spec.document import resolved
 
     policy = resolved(candidate.experiment)["policy"]
     lines = [f"# {path}: {value}" for path, value in candidate.values.items()]

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lab.core import draws
-from lab.metrics import METRICS
-from lab.metrics.estimate import Estimate
+from lab.metrics import METRICS, split_measure
 from lab.run import RunSet
 from lab.spec.claims import parse_claim
 from lab.spec.schema import Experiment, Tune
@@ -73,26 +72,24 @@ def _point(space: Sequence[Parameter], key: int) -> dict[str, str]:
     return {parameter.path: value_at(parameter, draws.mix(key, index)) for index, parameter in enumerate(space)}
 
 
-def objective_of(measured: Mapping[str, Estimate], measure: str) -> float | None:
-    """Return the value to minimise (maximising metrics are negated into a loss); None if it cannot be told."""
-    estimate = measured.get(measure)
-    if estimate is None or estimate.value is None:
+def loss(measure: str, value: float | None) -> float | None:
+    """Return the number to minimise: the value, or 1 - value where higher is better; None if it cannot be told."""
+    if value is None:
         return None
-    name = measure if measure in METRICS else measure.rpartition(".")[0]
-    return 1 - estimate.value if METRICS[name].direction == "higher" else estimate.value
+    return 1 - value if METRICS[split_measure(measure)[0]].direction == "higher" else value
 
 
 def evaluate(candidate: Candidate, current: Candidate, tune: Tune) -> None:
     """Fill a candidate's objectives, broken conditions and score from its runs."""
     assert candidate.runs is not None
-    measured = candidate.runs.measures()
-    candidate.objectives = {measure: objective_of(measured, measure) for measure in tune.minimise}
+    runs = candidate.runs
+    candidate.objectives = {measure: loss(measure, runs.measure(measure).value) for measure in tune.minimise}
     units = metric_units()
     candidate.broken = []
     for text in tune.subject_to:
         claim = parse_claim(text, units)
-        estimate = measured.get(claim.measure)
-        if estimate is None or estimate.value is None or not claim.holds(estimate.value):
+        value = runs.measure(claim.measure).value
+        if value is None or not claim.holds(value):
             candidate.broken.append(text)
     candidate.score = score(candidate.objectives, current.objectives)
 
@@ -118,7 +115,7 @@ def stages(total: int, pool: int) -> list[tuple[int, int]]:
     plan, keep = [], pool
     for seeds in (max(4, total // 4), max(4, total // 2), total):
         plan.append((keep, seeds))
-        keep = max(2, -(-keep // KEEP_SHARE))
+        keep = max(4, -(-keep // KEEP_SHARE))
     return plan
 
 

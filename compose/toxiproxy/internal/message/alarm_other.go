@@ -1,0 +1,5 @@
+//go:build !linux
+
+package message
+
+func newAlarm() alarm { return newRuntimeAlarm() }
