@@ -22,7 +22,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 run: $(STAMP)  ## The main job: the quickstart suite on the simulator, a recommendation, a report
 	@$(LAB) run experiments/quickstart.yaml --tune
-	@$(BIN)/python -m lab.containers.hint experiments/quickstart.yaml
+	@$(BIN)/python -m lab.plane experiments/quickstart.yaml
 
 test: check unit go-test rust-test containers-test  ## Everything that CI runs
 

@@ -15,6 +15,7 @@ import click
 if TYPE_CHECKING:
     from lab.run import RunSet
     from lab.spec.schema import Experiment
+    from lab.tuning.recommend import Recommendation
 
 EXITS = """
 \b
@@ -81,16 +82,28 @@ WORKERS = click.option("--workers", type=click.IntRange(1, 256), help="Processes
 
 def load(file: Path) -> tuple[Experiment, str]:
     """Return the experiment in `file` and its text; errors carry file:line:col and exit code 2."""
+    from lab.checkers import CHECKERS
     from lab.metrics import measure_units
     from lab.spec.load import load_experiment
 
-    experiment = load_experiment(file, measure_units())
+    experiment = load_experiment(file, measure_units(), tuple(CHECKERS))
     return experiment, file.read_text()
 
 
 def print_json(document: dict[str, Any]) -> None:
     """Print the one document of a `--json` verb."""
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_summary(summary: dict[str, Any], page: Path) -> None:
+    """Print the end of a run on one screen."""
+    from rich.console import Console
+
+    from lab.reports.terminal import summary_lines
+
+    console = Console(soft_wrap=True, highlight=False)
+    for line in summary_lines(summary, str(page)):
+        console.print(line)
 
 
 def _progress(quiet: bool) -> Callable[[str, int, int], None]:
@@ -103,29 +116,52 @@ def _progress(quiet: bool) -> Callable[[str, int, int], None]:
 @FILE
 @click.option("--plane", type=click.Choice(["sim", "containers"]), default="sim", show_default=True)
 @click.option("--seeds", type=click.IntRange(1, 1_000_000), help="Number of runs [default: the file's; containers: 3].")
+@click.option("--tune", "with_tuning", is_flag=True, help="Search the file's `tune` space on the simulator as well.")
 @FIRST_SEED
 @WORKERS
 @RESULTS
 @JSON
 @QUIET
 def run(
-    file: Path, plane: str, seeds: int | None, first_seed: int, workers: int | None, results: Path, as_json: bool, quiet: bool
+    file: Path,
+    plane: str,
+    seeds: int | None,
+    with_tuning: bool,
+    first_seed: int,
+    workers: int | None,
+    results: Path,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Run a suite, judge its claims, store results and a report."""
     experiment, text = load(file)
     count = seeds or (experiment.seeds if plane == "sim" else min(experiment.seeds, CONTAINER_SEEDS))
     chosen = range(first_seed, first_seed + count)
-    from lab.suite import run_suite
+    from lab.suite import Place, run_suite
 
     progress = _progress(quiet)
+    place = Place(file, text, results)
+    found = _recommend(file, experiment, workers, first_seed, progress) if with_tuning else None
     if plane == "sim":
-        outcome = run_suite(
-            experiment, chosen, file=file, text=text, results_root=results, run=_simulator(workers, progress)
-        )
+        outcome = run_suite(experiment, chosen, place, _simulator(workers, progress), found)
     else:
         with _containers(experiment, progress) as runner:
-            outcome = run_suite(experiment, chosen, file=file, text=text, results_root=results, run=runner)
+            outcome = run_suite(experiment, chosen, place, runner, found)
     _finish(outcome, as_json)
+
+
+def _recommend(
+    file: Path, experiment: Experiment, workers: int | None, first_seed: int, progress: Callable[[str, int, int], None]
+) -> Recommendation:
+    if experiment.tune is None:
+        raise click.UsageError(f"{file} has no `tune` section: say which parameters may change and what to minimise")
+    from lab.run import run_simulated
+    from lab.tuning.recommend import tune as recommend
+
+    def run_one(candidate: Experiment, seeds: Sequence[int]) -> RunSet:
+        return run_simulated(candidate, seeds, workers=workers)
+
+    return recommend(experiment, run_one, first_seed=first_seed, progress=progress)
 
 
 def _simulator(workers: int | None, progress: Callable[[str, int, int], None]) -> Callable[..., RunSet]:
@@ -149,8 +185,6 @@ def _finish(outcome: Any, as_json: bool, document: dict[str, Any] | None = None)
     if as_json:
         print_json(document if document is not None else outcome.as_json())
     else:
-        from lab.reports.terminal import print_summary
-
         print_summary(outcome.summary, outcome.folder / "report.html")
     sys.exit(outcome.exit_code)
 
@@ -165,17 +199,10 @@ def _finish(outcome: Any, as_json: bool, document: dict[str, Any] | None = None)
 def tune(file: Path, first_seed: int, workers: int | None, results: Path, as_json: bool, quiet: bool) -> None:
     """Search the file's `tune` space, confirm the best settings on fresh seeds, recommend or refuse."""
     experiment, text = load(file)
-    if experiment.tune is None:
-        raise click.UsageError(f"{file} has no `tune` section: say which parameters may change and what to minimise")
-    from lab.run import run_simulated
-    from lab.suite import store_tuning
-    from lab.tuning.recommend import tune as recommend
+    from lab.suite import Place, store_tuning
 
-    def run_one(candidate: Experiment, seeds: Sequence[int]) -> RunSet:
-        return run_simulated(candidate, seeds, workers=workers)
-
-    found = recommend(experiment, run_one, first_seed=first_seed, progress=_progress(quiet))
-    outcome = store_tuning(experiment, found, file=file, text=text, results_root=results)
+    found = _recommend(file, experiment, workers, first_seed, _progress(quiet))
+    outcome = store_tuning(experiment, found, Place(file, text, results))
     document = outcome.as_json() | {"schema": "driftlab.tune/1", "recommendation": found.as_json()}
     _finish(outcome, as_json, document)
 
@@ -185,7 +212,8 @@ def tune(file: Path, first_seed: int, workers: int | None, results: Path, as_jso
 @JSON
 def validate(files: tuple[Path, ...], as_json: bool) -> None:
     """Check experiment files; print every error with file:line:col and the nearest fix."""
-    from lab.spec.load import SpecErrors, fingerprint
+    from lab.spec.document import fingerprint
+    from lab.spec.errors import SpecErrors
 
     found, broken = [], False
     for file in files:
@@ -255,7 +283,6 @@ def report(where: str, results: Path, as_json: bool) -> None:
     """Check stored results and write their report again (WHERE: a folder, a suite, or latest)."""
     from lab import store
     from lab.reports.page import render
-    from lab.reports.terminal import print_summary
 
     stored = store.read(store.find(results, where))
     page = stored.folder / "report.html"
@@ -314,7 +341,7 @@ def list_(as_json: bool) -> None:
 @cli.command(epilog=EXITS)
 def schema() -> None:
     """Print the JSON Schema of experiment files, for editors."""
-    from lab.spec.load import json_schema
+    from lab.spec.document import json_schema
 
     print_json(json_schema())
 

@@ -41,3 +41,19 @@ def clean_up(dry_run: bool) -> list[str]:
     from lab.containers.reaper import clean
 
     return clean(dry_run=dry_run)
+
+
+def hint(file: str) -> str:
+    """Return how to run `file` on containers, or what is missing for that."""
+    from lab.containers.execute import available
+
+    reason = available()
+    if reason:
+        return f"The same on real replicas needs a Docker engine ({reason}); see `lab doctor`."
+    return f"The same on real replicas: .venv/bin/lab run {file} --plane containers --seeds 1"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(hint(sys.argv[1]) + "\n")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.core.units import duration_text
-from lab.spec.load import resolved
+from lab.spec.document import resolved
 from lab.spec.schema import Experiment
 from lab.suite import variants
 

@@ -9,7 +9,7 @@ from typing import Any
 from lab.metrics import METRICS
 from lab.metrics.estimate import Estimate
 from lab.run import RunRow, RunSet, first_invalid
-from lab.spec.claims import Claim, parse_claim
+from lab.spec.claims import Claim, parse_claim, split_variant
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 EXIT_CODES = {PASS: 0, FAIL: 1, INCONCLUSIVE: 3}
@@ -49,19 +49,16 @@ class ClaimResult:
         }
 
 
-def split_variant(text: str, variants: Sequence[str]) -> tuple[str, str]:
-    """Return (variant, claim) of `variant: claim`; the variant is "" when the claim is about all of them."""
-    head, colon, tail = text.partition(":")
-    return (head.strip(), tail.strip()) if colon and head.strip() in variants else ("", text)
-
-
 def judge_claims(runs: Mapping[str, RunSet], texts: Sequence[str], replay: str) -> list[ClaimResult]:
     """Return the result of every claim on every set of runs it is about; `replay` is a command with `{seed}` and `{variant}`."""
     units = metric_units()
+    first = next(iter(runs.values()))
     results = []
     measured = {variant: run_set.measures() for variant, run_set in runs.items()}
     for text in texts:
-        about, claim_text = split_variant(text, list(runs))
+        about, claim_text = split_variant(text, [*runs, *first.experiment.variants])
+        if about and about not in runs:
+            continue  # a claim about a variant that this command does not run
         claim = parse_claim(claim_text, units)
         for variant in [about] if about else runs:
             results.append(_judge_claim(claim, variant, runs[variant], measured[variant], replay))

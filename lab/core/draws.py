@@ -27,6 +27,8 @@ COPY = 12
 LINK = 13
 RUN = 14
 SETTING = 15
+BURST = 16
+BURST_LOSS = 17
 
 
 def mix(key: int, word: int) -> int:

@@ -125,5 +125,5 @@ DelayLaw = Annotated[
     Law,
     BeforeValidator(_parse),
     PlainSerializer(lambda law: law.text()),
-    WithJsonSchema({"type": "string", "examples": ["20ms", "lognormal(median=20ms, p99=60ms)", "samples(data/wan.csv)"]}),
+    WithJsonSchema({"type": "string", "examples": ["20ms", "lognormal(median=20ms, p99=60ms)", "samples(a.csv)"]}),
 ]

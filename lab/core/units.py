@@ -151,7 +151,7 @@ def rate_text(millihertz: int) -> str:
 def _above_zero(value: Any) -> int:
     result = parse_duration_ns(value)
     if result == 0:
-        raise ValueError(f"{shown(value)} must be above 0s")
+        raise ValueError(f"{shown(value)} must be above 0s; write for example 1ms")
     return result
 
 

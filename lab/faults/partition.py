@@ -43,7 +43,7 @@ class Partition(LastingFault):
                 if sentence:
                     found.append((path, sentence))
                 elif name in seen:
-                    found.append((path, f"{name} is already in group {seen[name] + 1}"))
+                    found.append((path, f"{name} is already in group {seen[name] + 1}; name it once"))
                 seen.setdefault(name, index)
         return found
 

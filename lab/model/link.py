@@ -128,20 +128,32 @@ def plan_links(names: Sequence[str], network: Network, faults: Sequence[LinkFaul
     edges = {0, *(fault.start_ns for fault in faults), *(fault.stop_ns for fault in faults)}
     boundaries = tuple(sorted(edges))
     table_of: dict[Law, int] = {}
-    ideal = compose([], table_of)
-    epochs = []
+    epochs = [[compose([], table_of)] * (node_count * node_count) for _ in boundaries]
+    on_link: dict[tuple[int, int], list[LinkFault]] = {}
+    for fault in faults:
+        on_link.setdefault((fault.source, fault.target), []).append(fault)
+    for source, source_name in enumerate(names):
+        for target, target_name in enumerate(names):
+            if source == target:
+                continue
+            base = network.link(source_name, target_name).effect()
+            here = on_link.get((source, target), [])
+            for epoch, row in enumerate(_rows_of_link(base, here, boundaries, table_of)):
+                epochs[epoch][source * node_count + target] = row
+    rows = tuple(tuple(epoch) for epoch in epochs)
+    return LinkPlan(node_count, boundaries, rows, tuple(law.table() for law in table_of))
+
+
+def _rows_of_link(
+    base: LinkEffect, faults: Sequence[LinkFault], boundaries: Sequence[int], table_of: dict[Law, int]
+) -> list[tuple[int, ...]]:
+    """Return one link's row in every epoch; composed again only where its own faults change."""
+    rows: list[tuple[int, ...]] = []
+    known: dict[tuple[bool, ...], tuple[int, ...]] = {}
     for start_ns in boundaries:
-        rows = [ideal] * (node_count * node_count)
-        for source, source_name in enumerate(names):
-            for target, target_name in enumerate(names):
-                if source == target:
-                    continue
-                active = [
-                    fault.effect
-                    for fault in faults
-                    if (fault.source, fault.target) == (source, target) and fault.start_ns <= start_ns < fault.stop_ns
-                ]
-                effects = [network.link(source_name, target_name).effect(), *active]
-                rows[source * node_count + target] = compose(effects, table_of)
-        epochs.append(tuple(rows))
-    return LinkPlan(node_count, boundaries, tuple(epochs), tuple(law.table() for law in table_of))
+        active = tuple(fault.start_ns <= start_ns < fault.stop_ns for fault in faults)
+        if active not in known:
+            effects = [fault.effect for fault, holds in zip(faults, active, strict=True) if holds]
+            known[active] = compose([base, *effects], table_of)
+        rows.append(known[active])
+    return rows

@@ -5,7 +5,7 @@ Each check yields (path, sentence) with the path as written in the file, a fault
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice, permutations
 from math import sqrt
 
@@ -15,21 +15,30 @@ from lab.core.units import duration_text, shown
 from lab.faults.base import LINK_ARROW, link_problem
 from lab.faults.partition import Partition
 from lab.model.workload import OPERATIONS_MAX
-from lab.spec.claims import check_measure, parse_claim
+from lab.spec.claims import check_measure, parse_claim, split_variant
 from lab.spec.errors import ERRORS_SHOWN, Path, Problem, nearest
-from lab.spec.schema import Experiment
+from lab.spec.schema import NAME, Experiment
 
 RESERVED = ("client", "default")
 _NO_DELAY = Law("constant", (0,))
 
 
-def problems(experiment: Experiment, measures: Mapping[str, str] | None = None) -> list[Problem]:
+def problems(
+    experiment: Experiment, measures: Mapping[str, str] | None = None, checkers: Collection[str] | None = None
+) -> list[Problem]:
     """Return the first contradictions found (at most 100 a check), in no particular order.
 
     `measures` maps each measure that claims and objectives may name to its unit; None checks their form alone.
+    `checkers` are the names that `measure.allow` may hold; None accepts all.
     """
     found = [problem for check in CHECKS for problem in islice(check(experiment), ERRORS_SHOWN)]
-    return found + list(islice(_judgements(experiment, measures), ERRORS_SHOWN))
+    found += islice(_judgements(experiment, measures), ERRORS_SHOWN)
+    known = list(experiment.measure.allow if checkers is None else checkers)
+    for index, name in enumerate(experiment.measure.allow):
+        if name not in known:
+            hint = nearest(name, known) or "checkers: " + ", ".join(known)
+            found.append((("measure", "allow", index), f"{shown(name)} is not a checker; {hint}"))
+    return found
 
 
 def _names(experiment: Experiment) -> Iterator[Problem]:
@@ -75,14 +84,20 @@ def _times(experiment: Experiment) -> Iterator[Problem]:
     for index, fault in enumerate(experiment.faults):
         path: Path = ("faults", index, fault.kind, "at")
         if fault.start_ns >= end_ns:
-            yield path, (
-                f"the fault begins at {duration_text(fault.start_ns)}, but the workload ends at {duration_text(end_ns)}; "
-                "let it begin earlier or lengthen workload.duration"
+            yield (
+                path,
+                (
+                    f"the fault begins at {duration_text(fault.start_ns)}, but the workload ends at "
+                    f"{duration_text(end_ns)}; let it begin earlier or lengthen workload.duration"
+                ),
             )
         elif fault.stop_ns > last_ns:
-            yield (*path[:-1], "for"), (
-                f"the fault heals at {duration_text(fault.stop_ns)}, after workload and drain have ended at "
-                f"{duration_text(last_ns)}; shorten it, or lengthen workload.duration or drain"
+            yield (
+                (*path[:-1], "for"),
+                (
+                    f"the fault heals at {duration_text(fault.stop_ns)}, after workload and drain have ended at "
+                    f"{duration_text(last_ns)}; shorten it, or lengthen workload.duration or drain"
+                ),
             )
 
 
@@ -97,9 +112,12 @@ def _outages(experiment: Experiment) -> Iterator[Problem]:
         for start_ns, stop_ns, index in outages:
             if start_ns < open_until_ns:
                 kind = experiment.faults[index].kind
-                yield ("faults", index, kind, "at"), (
-                    f"{node} is already down then, until {duration_text(open_until_ns)}, by faults[{holder}]; "
-                    "let one begin after the other has healed"
+                yield (
+                    ("faults", index, kind, "at"),
+                    (
+                        f"{node} is already down then, until {duration_text(open_until_ns)}, by faults[{holder}]; "
+                        "let one begin after the other has healed"
+                    ),
                 )
             if stop_ns > open_until_ns:
                 open_until_ns, holder = stop_ns, index
@@ -124,9 +142,12 @@ def _laws(experiment: Experiment) -> Iterator[Problem]:
             active = [*(stop for stop in active if stop > start_ns), stop_ns]
             if base + len(active) > fate.TABLE_COUNT and index not in reported:
                 reported.add(index)
-                yield ("faults", index, experiment.faults[index].kind), (
-                    f"with this fault {base + len(active)} delay laws add up on {source}{LINK_ARROW}{target} at "
-                    f"{duration_text(start_ns)}; at most {fate.TABLE_COUNT} can: let fewer overlap"
+                yield (
+                    ("faults", index, experiment.faults[index].kind),
+                    (
+                        f"with this fault {base + len(active)} delay laws add up on {source}{LINK_ARROW}{target} at "
+                        f"{duration_text(start_ns)}; at most {fate.TABLE_COUNT} can: let fewer overlap"
+                    ),
                 )
 
 
@@ -143,9 +164,12 @@ def _workload(experiment: Experiment) -> Iterator[Problem]:
     # A Poisson count stays below its mean plus six standard deviations in all but one of a thousand million runs.
     most = mean + 6 * sqrt(mean) if workload.arrivals.shape == "poisson" else mean
     if most > OPERATIONS_MAX:
-        yield ("workload", "arrivals"), (
-            f"about {mean:,} operations are expected, and a run may hold {OPERATIONS_MAX:,} at most (with some room for "
-            "chance); lower the rate or shorten workload.duration"
+        yield (
+            ("workload", "arrivals"),
+            (
+                f"about {mean:,} operations are expected, and a run may hold {OPERATIONS_MAX:,} (with room "
+                "for chance); lower the rate or shorten workload.duration"
+            ),
         )
 
 
@@ -154,20 +178,34 @@ def _policy(experiment: Experiment) -> Iterator[Problem]:
         yield ("policy", "retry", *place.split(".")), f"{sentence}; raise the one or lower the other"
 
 
+def _variants(experiment: Experiment) -> Iterator[Problem]:
+    for name in experiment.variants:
+        if not NAME.fullmatch(name):
+            yield (
+                ("variants", name),
+                (f"{shown(name)} is not a name: lower-case letters, digits, '.', '_' and '-', at most 63"),
+            )
+
+
 def _judgements(experiment: Experiment, measures: Mapping[str, str] | None) -> Iterator[Problem]:
-    places = [(("measure", "claims", index), text) for index, text in enumerate(experiment.measure.claims)]
-    if experiment.tune:
-        places += [(("tune", "subject_to", index), text) for index, text in enumerate(experiment.tune.subject_to)]
-        for index, name in enumerate(experiment.tune.minimise):
-            try:
-                check_measure(name, measures)
-            except ValueError as error:
-                yield ("tune", "minimise", index), str(error)
-    for path, text in places:
+    """Check the texts of claims, conditions and objectives."""
+    for index, text in enumerate(experiment.measure.claims):
+        try:
+            parse_claim(split_variant(text, list(experiment.variants))[1], measures)
+        except ValueError as error:
+            yield ("measure", "claims", index), str(error)
+    if experiment.tune is None:
+        return
+    for index, text in enumerate(experiment.tune.subject_to):
         try:
             parse_claim(text, measures)
         except ValueError as error:
-            yield path, str(error)
+            yield ("tune", "subject_to", index), str(error)
+    for index, name in enumerate(experiment.tune.minimise):
+        try:
+            check_measure(name, measures)
+        except ValueError as error:
+            yield ("tune", "minimise", index), str(error)
 
 
 CHECKS: tuple[Callable[[Experiment], Iterator[Problem]], ...] = (
@@ -179,4 +217,5 @@ CHECKS: tuple[Callable[[Experiment], Iterator[Problem]], ...] = (
     _laws,
     _workload,
     _policy,
+    _variants,
 )

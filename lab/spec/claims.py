@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator as compare
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 
@@ -31,8 +31,8 @@ _EXAMPLES = {"ns": "a duration such as 250ms", "share": "a percentage such as 99
 class Claim:
     """A threshold on a measure.
 
-    `threshold` is in `dimension`, the measure's unit: nanoseconds for `ns`, a fraction from 0 to 1 for `share`, else the plain
-    number.
+    `threshold` is in `dimension`, the measure's unit: nanoseconds for `ns`, a fraction from 0 to 1 for `share`, else
+    the plain number.
     """
 
     text: str
@@ -49,8 +49,8 @@ class Claim:
 def parse_claim(text: str, measures: Mapping[str, str] | None = None) -> Claim:
     """Return the claim of a text; raise ValueError with the fix.
 
-    `measures` maps each measure to its unit (`ns`, `share`, `count`, `ratio`, …). Without it any measure may stand, and the
-    form of the value decides the dimension.
+    `measures` maps each measure to its unit (`ns`, `share`, `count`, `ratio`, …). Without it any measure may stand, and
+    the form of the value decides the dimension.
     """
     match = _CLAIM.fullmatch(text) if len(text) <= TEXT_MAX else None
     if match is None:
@@ -68,12 +68,33 @@ def check_measure(name: str, measures: Mapping[str, str] | None) -> str:
         return ""
     if name not in measures:
         known = list(measures)
-        more = ", …" if len(known) > 8 else ""
-        raise ValueError(f"{shown(name)} is not a measure; {nearest(name, known) or 'known: ' + ', '.join(known[:8]) + more}")
+        some = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")
+        raise ValueError(f"{shown(name)} is not a measure; {nearest(name, known) or f'measures: {some}'}")
     return measures[name]
 
 
+def split_variant(text: str, variants: Sequence[str]) -> tuple[str, str]:
+    """Return (variant, claim) of `variant: claim`; the variant is '' where the claim is about all of them.
+
+    Raise ValueError naming the nearest if there is no such variant.
+    """
+    head, colon, tail = text.partition(":")
+    if not colon:
+        return "", text
+    name = head.strip()
+    if name not in variants:
+        hint = nearest(name, variants) or (
+            f"variants: {', '.join(variants)}" if variants else "the file has no variants"
+        )
+        raise ValueError(f"{shown(name)} is not a variant; {hint}")
+    return name, tail.strip()
+
+
 def _malformed(text: str) -> str:
+    swapped = re.search(r"=[<>]", text)
+    if swapped:
+        sign = swapped.group()
+        return f"{shown(text)} has {sign}; write {sign[::-1]} instead of {sign}"
     if re.search(r"(?<![=!<>])=(?!=)", text):
         return f"{shown(text)} has a single =; write == for equal"
     if len(re.findall(r"==|!=|<=|>=|<|>", text)) > 1:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from itertools import chain
+from typing import Any
 from unicodedata import combining, east_asian_width
 
 Step = str | int
@@ -58,7 +59,8 @@ class SpecError:
         if not self.line:
             return head
         excerpt, offset = _excerpt(self.source_line, self.column - 1)
-        return f"{head}\n    {excerpt}\n    {' ' * offset}^"
+        source = f"    {excerpt}".rstrip()
+        return f"{head}\n{source}\n    {' ' * offset}^"
 
 
 def _excerpt(line: str, index: int) -> tuple[str, int]:
@@ -87,6 +89,10 @@ class SpecErrors(Exception):
         """Return all errors as text for a terminal."""
         more = [f"... and {self.omitted} more errors"] if self.omitted else []
         return "\n".join(chain((error.render() for error in self.errors), more))
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the errors as JSON objects with the fields of SpecError."""
+        return [asdict(error) for error in self.errors]
 
     def __str__(self) -> str:
         return self.render()

@@ -1,4 +1,4 @@
-"""Reading experiment files: `load_experiment` returns the experiment or raises every error at once, each with its place.
+"""Reading experiment files: the experiment, or every error at once, each with its place.
 
 A file is untrusted: it runs no code, names no address, reads no file outside its folder, and is answered within bounded
 time and memory. Light to import: no numerical or container library.
@@ -6,9 +6,9 @@ time and memory. Light to import: no numerical or container library.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from lab.core.laws import parse_law
 from lab.faults import FAULTS
 from lab.spec.checks import problems
+from lab.spec.document import fingerprint, json_schema, resolved
 from lab.spec.errors import ERRORS_SHOWN, SpecError, SpecErrors, Step
 from lab.spec.errors import Path as Place
 from lab.spec.nodes import Node, read_nodes, to_python
@@ -25,12 +26,21 @@ from lab.spec.schema import Experiment
 from lab.spec.sentences import sentence, text_or_list
 from lab.spec.shape import keys_at
 from lab.spec.source import Source, decode, read_bytes
-from lab.spec.space import space_problems
+from lab.spec.space import override, space_problems, variant_problems
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["SpecError", "SpecErrors", "load_experiment", "load_text"]
+__all__ = [
+    "SpecError",
+    "SpecErrors",
+    "fingerprint",
+    "json_schema",
+    "load_experiment",
+    "load_text",
+    "override",
+    "resolved",
+]
 
 # Stand in for parts that have errors of their own, so that the rest can be checked; they contradict nothing.
 _STAND_INS: dict[str, Any] = {
@@ -40,16 +50,23 @@ _STAND_INS: dict[str, Any] = {
 }
 
 
-def load_experiment(path: Path, measures: Mapping[str, str] | None = None) -> Experiment:
+def load_experiment(
+    path: Path, measures: Mapping[str, str] | None = None, checkers: Collection[str] | None = None
+) -> Experiment:
     """Return the experiment in the file at `path`; raise SpecErrors with everything that is wrong with it.
 
-    `measures` maps each measure that claims may name to its unit; None checks the form of claims alone.
+    `measures` maps each measure that claims may name to its unit; None checks the form of claims alone. `checkers` are
+    the names that `measure.allow` may hold; None accepts all.
     """
-    return load_text(read_bytes(path), str(path), Path(path).parent, measures)
+    return load_text(read_bytes(path), str(path), Path(path).parent, measures, checkers)
 
 
 def load_text(
-    text: bytes | str, name: str, folder: Path, measures: Mapping[str, str] | None = None
+    text: bytes | str,
+    name: str,
+    folder: Path,
+    measures: Mapping[str, str] | None = None,
+    checkers: Collection[str] | None = None,
 ) -> Experiment:
     """Return the experiment that `text` describes. `name` stands in errors; sample files are looked up in `folder`."""
     source = decode(text, name)
@@ -58,30 +75,35 @@ def load_text(
         what = "a list" if isinstance(root.value, list) else "a single value"
         message = f"the file holds {what}; an experiment is a mapping with title, system and workload"
         raise SpecErrors([*errors, *([] if root.damaged else [source.error(root.start, (), message)])])
-    return _Loader(source, root, folder, errors, measures).load()
+    loader = _Loader(source, root, folder, errors)
+    return loader.load(measures, checkers)
 
 
 class _Loader:
     """Turns the tree of one file into an experiment; gathers errors."""
 
-    def __init__(
-        self, source: Source, root: Node, folder: Path, errors: list[SpecError], measures: Mapping[str, str] | None
-    ) -> None:
-        self.source, self.root, self.folder, self.errors, self.measures = source, root, folder, errors, measures
+    def __init__(self, source: Source, root: Node, folder: Path, errors: list[SpecError]) -> None:
+        self.source, self.root, self.folder, self.errors = source, root, folder, errors
         self.read: dict[str, tuple[int, ...]] = {}
 
-    def load(self) -> Experiment:
+    def load(self, measures: Mapping[str, str] | None, checkers: Collection[str] | None) -> Experiment:
+        """Return the experiment, or raise SpecErrors."""
         data = to_python(self.root)
         self._fill_samples(data)
-        experiment, kept = None, None
+        kept: list[int] | None = None
         try:
-            experiment = Experiment.model_validate(data)
+            experiment: Experiment | None = Experiment.model_validate(data)
         except ValidationError as error:
             details = error.errors(include_url=False)
             self._validation(details)
             experiment, kept = _salvage(data, {detail["loc"] for detail in details})
         if experiment is not None:
-            self._contradictions(experiment, kept)
+            found = problems(experiment, measures, checkers)
+            found += islice(chain(space_problems(experiment), variant_problems(experiment)), ERRORS_SHOWN)
+            for path, message in found:
+                if kept is not None and path[0] == "faults":
+                    path = ("faults", kept[int(path[1])], *path[2:])
+                self._note(path, message)
         if self.errors or experiment is None:
             raise SpecErrors(self.errors)
         return experiment
@@ -131,9 +153,9 @@ class _Loader:
                 node = self._node(path) if in_union else None
                 if node is None:
                     message = sentence(detail, path)
-                elif not isinstance(node.value, list):
+                elif not isinstance(node.value, list) and isinstance(path[-1], str):
                     message = text_or_list(to_python(node), path)
-                elif detail["type"] == "string_type":
+                elif isinstance(node.value, list) and detail["type"] == "string_type" and isinstance(path[-1], str):
                     continue  # the list is what is meant, and the other errors are about it
                 else:
                     message = sentence(detail, path)
@@ -178,16 +200,6 @@ class _Loader:
             node = below[1]
         return node
 
-    # -- contradictions between values
-
-    def _contradictions(self, experiment: Experiment, kept: list[int] | None) -> None:
-        """Note what contradicts itself; `kept` maps the faults of a salvaged experiment to those of the file."""
-        spaces = islice(space_problems(experiment), ERRORS_SHOWN)
-        for path, message in [*problems(experiment, self.measures), *spaces]:
-            if kept is not None and path[0] == "faults":
-                path = ("faults", kept[int(path[1])], *path[2:])
-            self._note(path, message)
-
     def _note(self, path: Place, message: str) -> None:
         """Record an error about the value at `path`, or about the nearest part above it that is written."""
         node, offset, damaged = self.root, self.root.start, False
@@ -222,6 +234,9 @@ def _salvage(data: dict[str, Any], places: set[Place]) -> tuple[Experiment | Non
     for key, value in _STAND_INS.items():
         if key in wrong:
             parts[key] = value
+    variants = data.get("variants")
+    if isinstance(variants, dict) and not wrong.isdisjoint({"variants", "policy", "workload"}):
+        parts["variants"] = {name: {} for name in variants}  # claims may name them; their values are not judged
     kept: list[int] | None = None
     faults = data.get("faults")
     if "faults" in wrong and isinstance(faults, list) and ("faults",) not in places:

@@ -1,8 +1,8 @@
 """YAML as a tree in which every key and value knows its offset.
 
 The tree is built from parser events, so limits hold before anything is expanded: an alias shares its anchor's node, and
-sizes and depths are counted as if it were copied. Plain scalars are read by the YAML 1.2 core schema, which knows no dates,
-no `yes`/`no` and no numbers in base 60.
+sizes and depths are counted as if it were copied. Plain scalars are read by the YAML 1.2 core schema, which knows no
+dates, no `yes`/`no` and no numbers in base 60.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ruamel.yaml.events import (
 
 from lab.core.units import shown
 from lab.spec.errors import Path, SpecError, SpecErrors, printable
-from lab.spec.source import Source
-from lab.spec.syntax import syntax_sentence
+from lab.spec.source import Source, whole
+from lab.spec.syntax import syntax_error
 
 DEPTH_MAX = 64
 WRITTEN_MAX = 20_000  # keys and values as written; an experiment has a few hundred
@@ -150,13 +150,12 @@ class _Reader:
         except _Stop:
             raise
         except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            self._fail(mark.index if mark else offset, syntax_sentence(error, self.source))
+            self._fail(*syntax_error(error, self.source, offset))
         except Exception as error:  # the parser is not ours: whatever it trips over is an error in the file
             reason = printable(str(error).splitlines()[0][:120]) if str(error) else type(error).__name__
             self._fail(offset, f"this cannot be read as YAML ({reason})")
         if self.root is None:
-            self._fail(0, "the file is empty; an experiment has at least title, system and workload")
+            raise whole(self.source.name, "the file is empty; an experiment has at least title, system and workload")
         return self.root
 
     def _event(self, event: Any, offset: int) -> None:
@@ -180,7 +179,7 @@ class _Reader:
         self.written += 1
         self.expanded += expanded
         if self.written > WRITTEN_MAX:
-            self._fail(offset, f"more than {WRITTEN_MAX:,} keys and values are written up to here; split the experiment")
+            self._fail(offset, f"the file writes more than {WRITTEN_MAX:,} keys and values; split the experiment")
         if self.expanded > EXPANDED_MAX:
             message = f"the file has more than {EXPANDED_MAX:,} nodes after expanding aliases; write fewer aliases"
             self._fail(offset, message)
@@ -188,7 +187,7 @@ class _Reader:
     def _tagged(self, event: Any, offset: int) -> bool:
         if not event.tag:
             return False
-        tag = shown(str(event.tag))[1:-1]
+        tag = shown(str(event.tag).replace("tag:yaml.org,2002:", "!!", 1))[1:-1]
         self._note(offset, f"the tag {tag} is refused: experiment files hold plain values and run nothing; remove it")
         return True
 
@@ -220,7 +219,8 @@ class _Reader:
             self._fail(offset, f"the alias *{shown(event.anchor)[1:-1]} has no anchor before it; write its value out")
         node = self.anchors[event.anchor]
         if node is None:
-            self._fail(offset, f"the alias *{shown(event.anchor)[1:-1]} stands inside what it names; write its value out")
+            name = shown(event.anchor)[1:-1]
+            self._fail(offset, f"the alias *{name} stands inside what it names; write its value out")
         self._count(node.size, offset)
         if len(self.stack) + node.height > DEPTH_MAX:
             self._fail(offset, f"with this alias the file is nested deeper than {DEPTH_MAX} levels; flatten it")

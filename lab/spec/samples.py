@@ -22,8 +22,9 @@ _WHOLE = re.compile(r"[0-9]{1,18}")
 def read_samples(source: str, folder: Path) -> tuple[int, ...]:
     """Return the column `delay_ns` (integers in nanoseconds, 0 to about 137 s) of the CSV file `source`.
 
-    `source` is relative to `folder` and must stay inside it, symbolic links resolved. Lines that begin with `#` before the
-    header say where the data comes from and are skipped. Raise ValueError with a sentence that names the file and its line.
+    `source` is relative to `folder` and must stay inside it, symbolic links resolved. Lines that begin with `#` before
+    the header say where the data comes from and are skipped. Raise ValueError with a sentence that names the file and
+    its line.
     """
     path = _inside(source, folder)
     try:
@@ -83,7 +84,8 @@ def _values(file: TextIO, name: str) -> Iterator[int]:
             raise ValueError(f"{name} line {line}: {shown(cell)} is not a whole number of nanoseconds from 0 up")
         value = int(cell)
         if value > DELAY_MAX_NS:
-            raise ValueError(f"{name} line {line}: {cell} ns is over the largest delay of {duration_text(DELAY_MAX_NS)}")
+            most = duration_text(DELAY_MAX_NS)
+            raise ValueError(f"{name} line {line}: {cell} ns is over the largest delay of {most}")
         count += 1
         if count > ROWS_MAX:
             raise ValueError(f"{name} line {line}: more than {ROWS_MAX:,} rows; thin the samples out")

@@ -36,7 +36,7 @@ def _printable(value: str) -> str:
 
 
 def _choice(value: Any) -> Any:
-    """Turn a choice into the text it is written as: `4`, `null` and `full` are choices alike."""
+    """Turn a setting's value into the text it is written as: `4`, `null` and `full` are choices alike."""
     return shown(value) if value is None or (isinstance(value, int) and not isinstance(value, bool)) else value
 
 
@@ -90,14 +90,15 @@ AnyFault = Annotated[Fault, BeforeValidator(_one_fault), PlainSerializer(_dump_f
 
 
 class Measure(Section):
-    """What must hold. A claim is `MEASURE OP VALUE`, for example `convergence.p99 < 2s`; `VARIANT: CLAIM` is about one variant.
+    """What must hold. A claim is `MEASURE OP VALUE`, for example `convergence.p99 < 2s`.
 
-    The checkers (no acknowledged update lost, none applied twice, order, equal digests, convergence) are claims that every experiment
-    makes. `allow` names those whose violation is what the experiment is about.
+    `VARIANT: CLAIM` is about one variant. The checkers (no acknowledged update lost, none applied twice, order, equal
+    digests, convergence) are claims that every experiment makes. `allow` names those whose violation is what the
+    experiment is about.
     """
 
     claims: Annotated[list[str], Field(max_length=100)] = []
-    allow: list[str] = []
+    allow: Annotated[list[str], Field(max_length=100)] = []
 
 
 class Tune(Section):
@@ -116,8 +117,8 @@ class Tune(Section):
 class Experiment(Section):
     """One experiment: everything that decides a run, apart from the seed.
 
-    `variants` maps a name to `{dotted path: value}`; each is the experiment with those values, run on the same seeds. Without
-    variants there is one, named `base`.
+    `variants` maps a name to `{dotted path: value}`; each is the experiment with those values, run on the same seeds.
+    Without variants there is one, named `base`.
     """
 
     title: Annotated[Text, Field(min_length=1, max_length=120)]
@@ -130,7 +131,7 @@ class Experiment(Section):
     drain: PositiveDurationNs = 5_000_000_000
     measure: Measure = Measure()
     seeds: Annotated[int, Field(ge=1, le=1_000_000)] = 20
-    variants: dict[str, dict[str, str]] = {}
+    variants: Annotated[dict[str, dict[str, Choice]], Field(max_length=32)] = {}
     tune: Tune | None = None
 
     @property
@@ -142,5 +143,3 @@ class Experiment(Section):
     def quiet_ns(self) -> int:
         """When no more is intended to change: the end of the workload or the last heal, whichever is later."""
         return max(self.workload.duration, *(fault.stop_ns for fault in self.faults), 0)
-
-

@@ -56,7 +56,8 @@ def sentence(error: ErrorDetails, path: Path) -> str:
     if kind == "extra_forbidden":
         return unknown_key(str(path[-1]), path[:-1])
     if kind == "value_error":
-        return str(context.get("error", error["msg"]))
+        text = str(context.get("error", error["msg"]))
+        return text if value is not None else text.replace("null is", "an empty value is", 1)
     if kind == "literal_error":
         words = choices_at(path)
         hint = nearest(value, words) if isinstance(value, str) else ""
@@ -93,14 +94,18 @@ def _either(words: list[str]) -> str:
 def _not_text(value: Any) -> str:
     if value is None:
         return "nothing is written here; write a text"
+    if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), str):
+        ((key, text),) = value.items()
+        return f"a colon makes this a mapping; write the text in quotes: {shown(f'{key}: {text}')}"
     if isinstance(value, (dict, list)):
         return f"{shown(value)} is not a text; write one text, in quotes if it holds ': ', commas or brackets"
-    return f"{shown(value)} is read as {'a truth value' if isinstance(value, bool) else 'a number'}; write '{shown(value)}' in quotes"
+    what = "a truth value" if isinstance(value, bool) else "a number"
+    return f"{shown(value)} is read as {what}; write '{shown(value)}' in quotes"
 
 
 def _not_whole(value: Any) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return f"{shown(value)} is not written as a whole number; write {int(value)}"
+        return f"the number has a point or an exponent; write {int(value)}"
     digits = re.sub(r"[ _,']", "", value) if isinstance(value, str) else ""
     if re.fullmatch(r"[0-9]{1,15}", digits):
         return f"{shown(value)} is a text; write the whole number {int(digits)}"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from functools import cache
 from math import exp, log
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from lab.spec.shape import leaves
 DRAW_BITS = 63
 DIGITS = 3  # significant digits of drawn durations and shares
 TUNABLE: tuple[Path, ...] = (("policy",), ("system", "mode"), ("workload", "client"))
+SETTABLE: tuple[Path, ...] = (*TUNABLE, *(("workload", key) for key in ("arrivals", "duration", "keys", "skew")))
 
 _RANGE = re.compile(r"\s*(\S+?)\s*\.\.\s*(\S+?)(?:\s+(log|linear))?\s*")
 _USAGE = "write a range such as 20ms..2s, 20ms..2s log, 1..12 or 0%..20%, or a list of choices"
@@ -32,8 +34,8 @@ _USAGE = "write a range such as 20ms..2s, 20ms..2s log, 1..12 or 0%..20%, or a l
 class Parameter:
     """One dimension of the space: the setting at a dotted `path`.
 
-    A range has `low` < `high`, both possible, in nanoseconds (`dimension` is `duration`), millionths (`share`) or plain whole
-    numbers (`count`). A choice has texts in `choices`, and no dimension.
+    A range has `low` < `high`, both possible, in nanoseconds (`dimension` is `duration`), millionths (`share`) or plain
+    whole numbers (`count`). A choice has texts in `choices`, and no dimension.
     """
 
     path: str
@@ -67,6 +69,23 @@ def space_problems(experiment: Experiment) -> Iterator[Problem]:
             yield ("tune", "parameters", path), str(error)
 
 
+def variant_problems(experiment: Experiment) -> Iterator[Problem]:
+    """Yield (path, sentence) for each variant whose values are impossible or contradict each other."""
+    for name, values in experiment.variants.items():
+        possible = True
+        for path, text in values.items():
+            try:
+                _accepted(experiment, path, text)
+            except ValueError as error:
+                possible = False
+                yield ("variants", name, path), str(error)
+        if possible:
+            try:
+                override(experiment, values)
+            except ValueError as error:
+                yield ("variants", name), "; ".join(str(error).splitlines())
+
+
 def value_at(parameter: Parameter, draw63: int) -> str:
     """Return the value at a draw from [0, 2**63) as text; draws spread evenly (on the logarithm, for `log`).
 
@@ -84,7 +103,7 @@ def value_at(parameter: Parameter, draw63: int) -> str:
 
 
 def grid(parameter: Parameter, count: int) -> list[str]:
-    """Return up to `count` (at least 1) evenly spread values, both ends included if count > 1; all choices of a choice."""
+    """Return up to `count` (at least 1) evenly spread values, with both ends if count > 1; of a choice, all choices."""
     if count < 1:
         raise ValueError(f"count is {count}; a grid has at least 1 value")
     if parameter.kind == "choice":
@@ -95,17 +114,19 @@ def grid(parameter: Parameter, count: int) -> list[str]:
 
 
 def current_value(experiment: Experiment, path: str) -> str:
-    """Return the setting at a tunable path as the experiment file writes it (`null` for none)."""
-    value: Any = experiment.model_dump(mode="json", include={_steps(path)[0]})
-    for step in _steps(path):
+    """Return the setting at a path as the experiment file writes it (`null` for none)."""
+    steps = _steps(path, SETTABLE)
+    value: Any = experiment.model_dump(mode="json", include={steps[0]})
+    for step in steps:
         value = value[step]
-    return _scalar_text(value)
+    return "null" if value is None else str(value)
 
 
 def override(experiment: Experiment, values: Mapping[str, str]) -> Experiment:
-    """Return a copy with the settings at tunable paths replaced by texts; raise ValueError for what contradicts itself.
+    """Return a copy with the settings at dotted paths replaced by texts; raise ValueError for what contradicts itself.
 
-    Everything else, measured samples included, stays as it is.
+    Everything under policy and workload.client can be replaced, and system.mode and the workload's arrivals, duration,
+    keys and skew. The rest, measured samples included, stays as it is.
     """
     changed = _replaced(experiment, values)
     found = problems(changed)
@@ -118,7 +139,7 @@ def _replaced(experiment: Experiment, values: Mapping[str, str]) -> Experiment:
     """Replace settings and validate the sections they are in, without looking for contradictions between sections."""
     sections: dict[str, dict[str, Any]] = {}
     for path, text in values.items():
-        first, *rest = _steps(path)
+        first, *rest = _steps(path, SETTABLE)
         part = sections.setdefault(first, experiment.model_dump(mode="json", include={first})[first])
         for step in rest[:-1]:
             part = part[step]
@@ -137,16 +158,22 @@ def _replaced(experiment: Experiment, values: Mapping[str, str]) -> Experiment:
     return experiment.model_copy(update=update)
 
 
-def _steps(path: str) -> tuple[str, ...]:
-    known = [".".join(map(str, leaf)) for place in TUNABLE for leaf in leaves(place)]
+@cache
+def _known(places: tuple[Path, ...]) -> tuple[str, ...]:
+    return tuple(".".join(map(str, leaf)) for place in places for leaf in leaves(place))
+
+
+def _steps(path: str, places: tuple[Path, ...]) -> tuple[str, ...]:
+    known = _known(places)
     if path not in known:
-        hint = nearest(path, known) or "; ".join(("settings that can be tuned begin with policy", "known: " + ", ".join(known)))
-        raise ValueError(f"{shown(path)} is not a setting that can be tuned; {hint}")
+        what = "can be tuned" if places == TUNABLE else "can vary"
+        hint = nearest(path, known) or "write one of " + ", ".join(known)
+        raise ValueError(f"{shown(path)} is not a setting that {what}; {hint}")
     return tuple(path.split("."))
 
 
 def _parameter(path: str, written: str | list[str], experiment: Experiment) -> Parameter:
-    _steps(path)
+    _steps(path, TUNABLE)
     if isinstance(written, list):
         choices = tuple(_accepted(experiment, path, text) for text in written)
         twice = next((text for index, text in enumerate(choices) if text in choices[:index]), None)
@@ -162,7 +189,7 @@ def _parameter(path: str, written: str | list[str], experiment: Experiment) -> P
     high_dimension, high = _measured(high_text, written)
     assert dimension == high_dimension, "one field takes one kind of number"
     if low >= high:
-        raise ValueError(f"{shown(written)} is not a range: {low_text} is not below {high_text}; write the lower end first")
+        raise ValueError(f"{shown(written)} is not a range: {low_text} is not below {high_text}; write the lower first")
     if scale == "log" and low == 0:
         raise ValueError(f"{shown(written)}: a log range cannot begin at 0; begin above it, or leave log out")
     return Parameter(path, "log" if scale == "log" else "linear", low, high, dimension=dimension)
@@ -173,7 +200,8 @@ def _accepted(experiment: Experiment, path: str, text: str) -> str:
     try:
         return current_value(_replaced(experiment, {path: text}), path)
     except ValueError as error:
-        raise ValueError(f"{shown(text)[1:-1]} is not a value of {path}: {str(error).removeprefix(path + ': ')}") from None
+        reason = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{shown(text)[1:-1]} is not a value of {path}: {reason}") from None
 
 
 def _measured(text: str, written: str) -> tuple[Literal["duration", "share", "count"], int]:
@@ -184,7 +212,7 @@ def _measured(text: str, written: str) -> tuple[Literal["duration", "share", "co
     try:
         return "duration", parse_duration_ns(text)
     except ValueError:
-        raise ValueError(f"{shown(written)} is a range of words; write a list of choices such as [none, full]") from None
+        raise ValueError(f"{shown(written)} is a range of words; write a list such as [none, full]") from None
 
 
 def _between(parameter: Parameter, share: float) -> int:
@@ -205,7 +233,3 @@ def _text(parameter: Parameter, value: int) -> str:
     if parameter.dimension == "duration":
         return duration_text(value)
     return share_text(value) if parameter.dimension == "share" else str(value)
-
-
-def _scalar_text(value: Any) -> str:
-    return "null" if value is None else str(value)

@@ -12,7 +12,7 @@ _SENTENCES = (
     ("found character '\\t'", "a tab stands where YAML wants spaces; indent with spaces"),
     ("found a tab character", "a tab stands where YAML wants spaces; indent with spaces"),
     ("that cannot start any token", "a text cannot begin with this character; put the text in quotes"),
-    ("mapping values are not allowed", "a colon does not fit here; put a text with ': ' in quotes, or check the indentation"),
+    ("mapping values are not allowed", "a colon does not fit here; quote a text with ': ' or check the indentation"),
     ("could not find expected ':'", "the key that begins on line {line} has no colon after it; write `key: value`"),
     ("expected ',' or ']'", "the list opened with [ on line {line} is not closed; add a comma or ]"),
     ("expected ',' or '}'", "the mapping opened with {{ on line {line} is not closed; add a comma or }}"),
@@ -27,12 +27,15 @@ _SENTENCES = (
 )
 
 
-def syntax_sentence(error: MarkedYAMLError, source: Source) -> str:
-    """Return the sentence for a parser error; unknown ones are quoted."""
+def syntax_error(error: MarkedYAMLError, source: Source, offset: int) -> tuple[int, str]:
+    """Return (offset, sentence) for a parser error; unknown ones are quoted. `offset` is used if the error has none."""
     problem = error.problem or error.context or "unreadable"
-    begun = error.context_mark or error.problem_mark
-    line = source.line_of(begun.index) if begun else 1
+    found, begun = error.problem_mark or error.context_mark, error.context_mark or error.problem_mark
+    place = found.index if found else offset
+    line = source.line_of(begun.index if begun else offset)
     for part, sentence in _SENTENCES:
         if part in problem:
-            return sentence.format(line=line)
-    return f"this is not YAML: {shown(problem)[1:-1]}; check quotes, brackets and indentation"
+            # An open quote runs to the end of the file: its beginning is the place to look at.
+            at_begin = "not closed; add the quote" in sentence and begun is not None
+            return begun.index if at_begin else place, sentence.format(line=line)
+    return place, f"this is not YAML: {shown(problem)[1:-1]}; check quotes, brackets and indentation"
