@@ -108,14 +108,14 @@ def test_a_bad_file_exits_2_with_places_and_starts_nothing(tmp_path: Path) -> No
     )
     done = lab("run", file, "--results", tmp_path / "results")
     assert done.returncode == 2
-    assert f"{file}:3:48:" in done.stderr
-    assert f"{file}:5:34:" in done.stderr
+    assert f"{file}:3:47:" in done.stderr
+    assert f"{file}:5:31:" in done.stderr
     assert "5ms or 5s" in done.stderr
     assert not (tmp_path / "results").exists()
     validated = lab("validate", file, "--json")
     assert validated.returncode == 2
     errors = json.loads(validated.stdout)["files"][0]["errors"]
-    assert {(error["line"], error["column"]) for error in errors} >= {(3, 48), (5, 34)}
+    assert {(error["line"], error["column"]) for error in errors} >= {(3, 47), (5, 31)}
 
 
 @pytest.mark.parametrize(
