@@ -37,7 +37,7 @@ class Operations:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The ground truth: the leader's changelog, one row an update, in order of `sequence` (starting at 1).
+    """The ground truth: the leader's changelog, one row an update, in order of acceptance; `sequence` starts at 1.
 
     Normally gapless; a leader that lost its state may reuse sequences, then later rows win.
     """

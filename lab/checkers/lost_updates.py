@@ -25,7 +25,7 @@ def _check(history: History) -> Validity:
     lost = [token for token in acknowledged if token not in held]
     if not lost:
         return Validity(True, f"the leader holds all {len(acknowledged)} acknowledged operations")
-    sequences = [sequence for sequence, token in changelog.items() if token == lost[0]]
+    sequences = history.accepted.sequence[history.accepted.token == lost[0]].tolist()
     return Validity(
         False,
         f"{len(lost)} of {len(acknowledged)} acknowledged operations are not in the leader's changelog at the end",

@@ -30,7 +30,7 @@ def _check(history: History) -> Validity:
         if not intended or not np.any(accepted_ns >= fault.stop_ns):
             return Validity(
                 None,
-                f"no write met the fault '{fault.label}': let the workload last beyond it or raise the rate of arrivals",
+                f"no write met the fault '{fault.label}': let the workload outlast it or raise the rate of arrivals",
                 {"fault": index, "start_ns": fault.start_ns, "stop_ns": fault.stop_ns},
             )
     silent = [name for name in history.replicas if name not in {final.replica for final in history.finals}]

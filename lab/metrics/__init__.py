@@ -87,6 +87,14 @@ def measure_units() -> dict[str, str]:
     return units
 
 
+def split_measure(measure: str) -> tuple[str, str]:
+    """Return (metric, aggregate) of a measure's name; a bare metric has its default aggregate."""
+    if measure in METRICS:
+        return measure, METRICS[measure].default
+    name, _, aggregate = measure.rpartition(".")
+    return name, aggregate
+
+
 def measures(
     rows: Sequence[Mapping[str, RunValue]], *, key: int = 0, confidence: float = CONFIDENCE
 ) -> dict[str, Estimate]:
@@ -123,5 +131,6 @@ __all__ = [
     "paired_difference",
     "paired_p_value",
     "run_values",
+    "split_measure",
     "summarise",
 ]

@@ -16,7 +16,7 @@ METRIC = Metric(
     name="acknowledge_latency_p99",
     unit="ns",
     direction="lower",
-    summary="99th percentile of the time from the intended send to the acknowledgement, over all operations",
+    summary="p99 of the time from the intended send to the acknowledgement, over all operations",
     function=_value,
     default="p50",
 )

@@ -10,7 +10,7 @@ from lab.metrics.metric import Metric
 
 
 def _value(history: History) -> RunValue:
-    """Return the share in [0, 1] of intended operations acknowledged at most `deadline_ns` after their intended time."""
+    """Return the share in [0, 1] of intended operations acknowledged within `deadline_ns` of their intended time."""
     operations = history.operations
     if not len(operations):
         return UNDEFINED

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RunValue:
-    """A measure of one run. `censored`: the true value is above `value` (the run ended first). None: not defined here."""
+    """A measure of one run. `censored`: the true value is above `value` (the run ended first). None: not defined."""
 
     value: float | None
     censored: bool = False

@@ -24,13 +24,14 @@ def _scale(value: float, unit: str) -> tuple[float, str, int]:
     """Return (factor, suffix, decimals) in which `value` reads best."""
     size = abs(value)
     if unit == "ns":
+        size = float(f"{size:.{DIGITS - 1}e}")  # 999.9 ms reads as 1.00 s
         factor, name = next(((f, n) for f, n in TIME_SCALES if size >= f), (1e9, "s") if size == 0 else (1.0, "ns"))
         return 1 / factor, f" {name}", 0 if factor == 1.0 else _decimals(size / factor)
     if unit == "share":
         # Near 100 % what counts is how much is missing.
         missing = 1 - size
         near = 0 < missing < 0.1
-        return 100.0, " %", min(6, _decimals(100 * missing, 1)) if near else min(6, _decimals(100 * size))
+        return 100.0, " %", min(6, max(1, _decimals(100 * missing, 1))) if near else min(6, _decimals(100 * size))
     suffix = {"ratio": "×", "share_seconds": " share·s", "count": ""}.get(unit, f" {unit}")
     whole = unit == "count" and size == round(size)
     return 1.0, suffix, 0 if whole else min(6, _decimals(size))
@@ -60,7 +61,10 @@ def format_estimate(estimate: Estimate) -> str:
     if estimate.value is None:
         if estimate.limit is None:
             return f"not defined ({notes})"
-        return f"> {format_value(estimate.limit, estimate.unit)} ({notes})"
+        number, _, suffix = format_value(estimate.limit, estimate.unit).partition(" ")
+        # A limit is mostly a round horizon: > 5 s, not > 5.00 s.
+        number = number.rstrip("0").rstrip(".") if "." in number else number
+        return f"> {number} {suffix}".rstrip() + f" ({notes})"
     factor, suffix, decimals = _scale(estimate.value or estimate.high or estimate.low or 0.0, estimate.unit)
     if estimate.unit == "count":
         bounds = (estimate.value, estimate.low, estimate.high)

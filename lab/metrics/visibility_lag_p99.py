@@ -16,7 +16,7 @@ METRIC = Metric(
     name="visibility_lag_p99",
     unit="ns",
     direction="lower",
-    summary="99th percentile of the time from the leader's acceptance of an update to its first apply at a follower",
+    summary="p99 of the time from the leader's acceptance of an update to its first apply at a follower",
     function=_value,
     default="p50",
 )

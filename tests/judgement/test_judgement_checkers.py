@@ -277,7 +277,7 @@ def test_boundaries() -> None:
     builder.faults = [fault(400, 410)]
     assert check(CHECKERS["vacuity"], builder.build()).valid is True
     builder = good()
-    builder.apply(1, 2, -1, 600, superseded=1)  # must not be mistaken for the last token of the sequence before
+    builder.apply(1, 5, -1, 600, superseded=1)  # must not be mistaken for the last token of the sequence before
     assert check(CHECKERS["invented"], builder.build()).valid is False
     builder = good()
     builder.losses = [(0, 1000)]
