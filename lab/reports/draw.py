@@ -32,7 +32,7 @@ SERIES: tuple[tuple[str, str, str], ...] = (
     ("#59626d", "-.", "X"),
 )
 
-RC: dict[str, Any] = {
+RC: Any = {
     "svg.fonttype": "none",  # text stays text: it can be searched and read aloud, and the file is small
     "svg.hashsalt": "driftlab",
     "text.parse_math": False,  # a `$` in a name is a dollar sign
@@ -76,8 +76,9 @@ _HATCH = re.compile(r"[/\\|+xXoO.*-]{0,6}")
 
 
 def series(index: int) -> tuple[str, str, str]:
-    """Return (colour, line style, marker) of the variant at `index`; they repeat after seven."""
-    return SERIES[index % len(SERIES)]
+    """Return (colour, line style, marker) of the variant at `index`; after seven, colours return with other lines."""
+    turn, place = divmod(index, len(SERIES))
+    return (SERIES[place][0], SERIES[(place + turn) % 4][1], SERIES[(place + 3 * turn) % len(SERIES)][2])
 
 
 def time_scale(greatest_ns: float) -> tuple[float, str]:
@@ -104,11 +105,8 @@ def mixed(colour: str, share: float) -> str:
     return "#" + "".join(f"{round(255 - (255 - part) * share):02x}" for part in parts)
 
 
-def paint(painter: Callable[[Figure], None], height_in: float, titles: Mapping[str, str] | None = None) -> str:
-    """Return the SVG text of a figure that `painter` fills; the same drawing gives the same bytes.
-
-    `titles` maps group ids to the text shown when a reader points at the group.
-    """
+def paint(painter: Callable[[Figure], None], height_in: float) -> str:
+    """Return the SVG text of a figure that `painter` fills; the same drawing gives the same bytes."""
     import io
 
     import matplotlib
@@ -122,18 +120,25 @@ def paint(painter: Callable[[Figure], None], height_in: float, titles: Mapping[s
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", metadata=nothing)
-    return _tidy(buffer.getvalue(), titles or {})
+    return _tidy(buffer.getvalue())
 
 
-def _tidy(svg: str, titles: Mapping[str, str]) -> str:
-    """Drop what names an address or repeats itself, round coordinates to hundredths of a point, add the titles."""
+def _tidy(svg: str) -> str:
+    """Drop what names an address or repeats itself and round coordinates to hundredths of a point.
+
+    No pattern reaches over a `<`: a label is text between tags, so none can make a pattern eat a tag.
+    """
     svg = re.sub(r"<!DOCTYPE[^>]*>\s*", "", svg)
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r"; font-family: [^;\"]*", "", svg)
+    svg = re.sub(r"; font-family: [^;\"<]*", "", svg)
     root = "font-family: 'DejaVu Sans', Verdana, sans-serif; stroke-linejoin: round; stroke-linecap: butt"
     svg = svg.replace("<svg ", f'<svg style="{root}" ', 1)
-    svg = re.sub(r'(?<= )(d|x|y|width|height|transform)="([^"]*)"', _rounded, svg)
+    return re.sub(r'(?<= )(d|x|y|width|height|transform)="([^"<]*)"', _rounded, svg)
+
+
+def entitle(svg: str, titles: Mapping[str, str]) -> str:
+    """Return the SVG with texts shown when a reader points at a group; `titles` maps group ids to them."""
     for name, title in titles.items():
         svg = svg.replace(f'<g id="{name}">', f'<g id="{name}"><title>{escape(one_line(title))}</title>', 1)
     return svg
@@ -151,8 +156,8 @@ def _rounded(match: re.Match[str]) -> str:
 def embed(svg: str, name: str, label: str) -> str:
     """Return the SVG as an element of an HTML page.
 
-    Ids get `name` in front, because all figures of a page share one name space; the groups `fault-N` keep theirs. Colours
-    follow the page. `label` is read aloud in place of the figure.
+    Ids get `name` in front, because all figures of a page share one name space; the groups `fault-N` keep theirs.
+    Colours follow the page. `label` is read aloud in place of the figure.
     """
     svg = svg[svg.index("<svg ") :]
     svg = re.sub(r'\s(?:xmlns(?::xlink)?|version)="[^"]*"', "", svg, count=3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _KEPT = frozenset({0x09, 0x0A})
-# C0, DEL, C1; marks that change the direction of text; zero-width ones; separators that act as newlines; the byte-order mark.
+# C0, DEL, C1; marks that change the direction of text or have no width; separators taken as newlines; byte-order mark.
 _DROPPED = (
     *(code for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in _KEPT),
     *(0x061C, 0x200B, 0x200E, 0x200F, 0x2028, 0x2029, 0xFEFF),

@@ -12,20 +12,35 @@ Json = Mapping[str, Any]
 
 # The measures a reader wants first, with the words for them. Bare names stand for a metric's default aggregate.
 KEY_MEASURES: tuple[tuple[str, str], ...] = (
-    ("convergence.p50", "Convergence after a heal, median run"),
-    ("convergence.p95", "Convergence after a heal, 95th percentile"),
-    ("convergence.p99", "Convergence after a heal, 99th percentile"),
-    ("convergence_final.p50", "Final agreement, median run"),
+    ("convergence.p50", "Convergence after a heal"),
+    ("convergence.p95", "Convergence after a heal"),
+    ("convergence.p99", "Convergence after a heal"),
+    ("convergence_final.p50", "Final agreement after the last write"),
     ("divergence_max", "Greatest divergence"),
     ("divergence_area", "Divergence summed over time"),
-    ("visibility_lag_p99", "Visibility lag, 99th percentile"),
+    ("visibility_lag_p99", "99 % of updates visible within"),
     ("staleness_max", "Greatest staleness"),
     ("availability", "Availability"),
-    ("acknowledge_latency_p99", "Acknowledge latency, 99th percentile"),
+    ("acknowledge_latency_p99", "99 % acknowledged within"),
     ("amplification", "Amplification"),
     ("retries", "Retries"),
     ("lost_acknowledged", "Acknowledged updates lost"),
 )
+
+OVER_RUNS = {
+    "p50": "median run",
+    "mean": "mean run",
+    "max": "worst run",
+    "min": "least of the runs",
+    "total": "all runs together",
+}
+
+
+def over_runs(measure: str) -> str:
+    """Return how a measure sums up the runs: `median run`, `p95 of runs`."""
+    metric = METRICS.get(metric_of(measure))
+    aggregate = measure.rpartition(".")[2] if metric is None or measure != metric.name else metric.default
+    return OVER_RUNS.get(aggregate, f"{aggregate} of runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +94,7 @@ def value_text(estimate: Estimate) -> str:
         return format_value(estimate.value, estimate.unit)
     if not estimate.censored:
         return format_value(None, estimate.unit)
-    return "beyond the end" if estimate.limit is None else f"> {format_value(estimate.limit, estimate.unit)}"
+    return "> the end" if estimate.limit is None else f"> {format_value(estimate.limit, estimate.unit)}"
 
 
 def interval_text(low: float | None, high: float | None, unit: str) -> str:
@@ -90,7 +105,16 @@ def interval_text(low: float | None, high: float | None, unit: str) -> str:
         return f"≥ {format_value(low, unit)}"
     if low is None:
         return f"≤ {format_value(high, unit)}"
-    return f"{format_value(low, unit)} – {format_value(high, unit)}"
+    if low == high:
+        return "no spread"
+    first, last = format_value(low, unit), format_value(high, unit)
+    if first == last:
+        return f"≈ {first}"
+    # One unit is enough where both have it; a minus sign and a dash side by side cannot be read.
+    number, space, suffix = first.rpartition(" ")
+    if space and last.endswith(space + suffix):
+        first = number
+    return f"{first} {'–' if low >= 0 else 'to'} {last}"
 
 
 def censored_text(estimate: Estimate, measure: str) -> str:
@@ -110,7 +134,7 @@ def measures_of(summary: Json, variant: str) -> Json:
 def with_limits(summary: Json, greatest: Mapping[tuple[str, str], float]) -> dict[str, Any]:
     """Return the summary in which every censored value has a `limit`.
 
-    `greatest` maps (variant, metric) to the greatest value seen in its runs: a quantile that no run reached lies above it.
+    `greatest` maps (variant, metric) to the greatest value seen in its runs: a quantile no run reached is above.
     """
     variants: dict[str, Any] = {}
     for name, variant in summary["variants"].items():

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::counters::Counters;
 use crate::entry::{Entry, SCHEMA_VERSION};
 use crate::events::Fact;
-use crate::hashes::extend_prefix_hash;
+use crate::hashes::{extend_prefix_hash, mix};
 use crate::leader::{log_malformed, push_event};
 use crate::machine::{ClientId, Command, Status, Timer, after};
 use crate::settings::{Mode, Ordering, Settings};
@@ -94,7 +94,18 @@ impl Follower {
         };
         push_event(out, now_ns, fact);
         self.digest_due_ns = now_ns;
-        self.start_digest_timer(now_ns, out);
+        if let Some(phase_ns) = self.digest_phase_ns() {
+            self.digest_due_ns = after(now_ns, phase_ns);
+            self.push_digest_timer(out);
+        }
+    }
+
+    /// How long after its start this follower sends its first digest: followers are out of step with each other.
+    fn digest_phase_ns(&self) -> Option<u64> {
+        let index = self.settings.index as u64;
+        mix(mix(self.settings.seed, 0), index)
+            .checked_rem(self.settings.reconcile_every_ns)
+            .map(|phase_ns| phase_ns + 1)
     }
 
     pub fn on_peer(&mut self, envelope: Envelope, out: &mut Vec<Command>) {
@@ -226,6 +237,10 @@ impl Follower {
         let late_ns = u64::try_from(now_ns.saturating_sub(self.digest_due_ns)).unwrap_or(0);
         let missed_ns = late_ns - late_ns % every_ns;
         self.digest_due_ns = after(after(self.digest_due_ns, missed_ns), every_ns);
+        self.push_digest_timer(out);
+    }
+
+    fn push_digest_timer(&self, out: &mut Vec<Command>) {
         out.push(Command::StartTimer {
             at_ns: self.digest_due_ns,
             timer: Timer::Digest,

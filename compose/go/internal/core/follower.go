@@ -53,7 +53,10 @@ func (f *Follower) Start(nowNs int64) []Command {
 	f.emit(Emit{
 		Name: "start", Incarnation: f.config.Incarnation, Prefix: f.prefix, TimeNs: nowNs,
 	})
-	f.nextDigestNs = nowNs
+	if f.config.DigestNs > 0 {
+		draw := Mix(Mix(f.config.Seed, 0), uint64(f.config.Index))
+		f.nextDigestNs = nowNs + 1 + int64(draw%uint64(f.config.DigestNs)) - f.config.DigestNs
+	}
 	f.armDigest(nowNs)
 	return f.out
 }

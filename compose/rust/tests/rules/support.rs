@@ -50,7 +50,7 @@ pub struct Bench {
     /// Appends that the disk has not confirmed.
     pub unconfirmed: Vec<Arc<Entry>>,
     pub stored: Vec<Entry>,
-    settings: Arc<Settings>,
+    pub settings: Arc<Settings>,
 }
 
 impl Bench {

@@ -1,0 +1,171 @@
+"""The end of a run on one screen: claims first, then the chief measures, where the report is, and the verdict last.
+
+Everything is a `rich.text.Text`, so no text from an experiment file is ever read as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lab.metrics import format_value
+from lab.reports.text import one_line, plural
+from lab.reports.values import (
+    Json,
+    by_severity,
+    claimed_measure,
+    find_measure,
+    interval_text,
+    mark,
+    measures_of,
+    several,
+    show,
+)
+from lab.reports.views import sentence
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+WIDTH = 80
+LINES_MAX = 24
+CLAIMS_MAX = 8  # lines for claims, their evidence among them
+VARIANTS_MAX = 5
+STYLES = {True: "green", False: "bold red", None: "yellow"}
+VERDICT_STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
+MEASURES: tuple[tuple[str, str, str], ...] = (  # measure, words, short words
+    ("convergence.p50", "convergence p50", "conv. p50"),
+    ("convergence.p95", "convergence p95", "conv. p95"),
+    ("convergence.p99", "convergence p99", "conv. p99"),
+    ("divergence_max", "greatest divergence", "diverged"),
+    ("availability", "availability", "available"),
+    ("amplification", "amplification", "amplif."),
+)
+
+
+def summary_lines(summary: Json, report: str = "") -> list[Text]:
+    """Return at most 24 lines of at most 80 columns; `report` is where the report lies, and may be longer."""
+    head = [_line((one_line(summary.get("title", ""), WIDTH), "bold")), _line((_size(summary), "dim"))]
+    tail = [_line(), *_measure_lines(summary), *_recommendation_lines(summary), _line()]
+    if report:
+        tail.append(_line(("report: ", "dim"), (one_line(report), "")))
+    tail.append(_line((sentence(summary), VERDICT_STYLES.get(str(summary.get("verdict")), "bold yellow"))))
+    return [*head, *_claim_lines(summary, min(CLAIMS_MAX, LINES_MAX - len(head) - len(tail))), *tail]
+
+
+def _line(*parts: tuple[str, str]) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(*parts, no_wrap=True, overflow="ignore")
+
+
+def _size(summary: Json) -> str:
+    runs = plural(len(summary.get("seeds", ())), "run")
+    variants = f"{plural(len(summary['variants']), 'variant')} × " if several(summary["variants"]) else ""
+    return one_line(f"{variants}{runs}, {summary.get('plane', '')} ({summary.get('executor', '')})", WIDTH)
+
+
+def _claim_lines(summary: Json, room: int) -> list[Text]:
+    """Return the claims, violated ones first and with how to see them again, then a count of those without room."""
+    ordered = by_severity(summary.get("claims", ()))
+    lines: list[Text] = []
+    for place, claim in enumerate(ordered):
+        own = [_claim_line(claim, summary)]
+        if claim.get("holds") is False and claim.get("replay"):
+            own.append(_line(("    ", ""), (one_line(claim["replay"], WIDTH - 4), "dim")))
+        more = place + 1 < len(ordered)
+        if len(lines) + len(own) + more > room:
+            own = own[:1]
+        if len(lines) + len(own) + more > room:
+            return [*lines, _line((_rest(ordered[place:]), "dim"))]
+        lines += own
+    return lines
+
+
+def _rest(claims: Sequence[Json]) -> str:
+    words = {False: "violated", None: "open", True: "held"}
+    counts = {word: sum(claim.get("holds") is holds for claim in claims) for holds, word in words.items()}
+    return "  and " + ", ".join(f"{count} more {word}" for word, count in counts.items() if count)
+
+
+def _claim_line(claim: Json, summary: Json) -> Text:
+    holds = claim.get("holds")
+    variant = f"{one_line(claim.get('variant', ''), 16)}: " if several(summary["variants"]) else ""
+    value, unit = claim.get("value"), str(claim.get("unit") or "")
+    if value is not None:
+        interval = interval_text(claim.get("low"), claim.get("high"), unit)
+        measured = format_value(value, unit) + (f" [{interval}]" if interval != "–" else "")
+    else:
+        name, data = claimed_measure(claim, summary)
+        found = show(data, name)
+        measured = "" if data is None else found.value
+        reason = one_line(found.note or claim.get("reason") or "")
+        measured = "; ".join(part for part in (measured.strip("–"), reason) if part)
+    text = one_line(f"{variant}{claim.get('claim', '')}", 44)
+    return _line(
+        (f"{mark(holds)} ", STYLES[holds]),
+        (f"{text:<36}  ", ""),
+        (one_line(measured, WIDTH - 4 - max(36, len(text))), ""),
+    )
+
+
+def _measure_lines(summary: Json) -> list[Text]:
+    """Return the chief measures: with intervals for one or two variants, else a row of values a variant."""
+    variants = list(summary["variants"])
+    if len(variants) > 2:
+        return _many_variants(summary, variants)
+    width = 28 if len(variants) == 2 else 56
+    lines = []
+    if len(variants) == 2:
+        lines.append(
+            _line((" " * 22 + "".join(f"{one_line(name, width - 2):<{width}}" for name in variants).rstrip(), "dim"))
+        )
+    for measure, words, _ in MEASURES:
+        cells = [_cell(find_measure(measures_of(summary, name), measure), measure, width - 1) for name in variants]
+        if any(cell != "–" for cell in cells):
+            lines.append(_line((f"{words:<22}", ""), ("".join(f"{cell:<{width}}" for cell in cells).rstrip(), "")))
+    return lines
+
+
+def _cell(data: Json | None, measure: str, width: int) -> str:
+    """Return `1.24 s [1.10 s – 1.41 s]`; what does not fit loses the censored runs' note first, then the interval."""
+    found = show(data, measure)
+    interval = f" [{found.interval}]" if found.interval != "–" else ""
+    full = f"{found.value}{interval}"
+    noted = f"{full} ({found.note})" if found.note else full
+    return next((text for text in (noted, full) if len(text) <= width), one_line(found.value, width))
+
+
+def _many_variants(summary: Json, variants: Sequence[str]) -> list[Text]:
+    lines = [_line((f"{'':<18}" + "".join(f"{short:>10}" for _, _, short in MEASURES), "dim"))]
+    for name in variants[:VARIANTS_MAX]:
+        cells = [show(find_measure(measures_of(summary, name), measure)).value for measure, _, _ in MEASURES]
+        text = "".join(f"{one_line(cell, 9):>10}" for cell in cells)
+        lines.append(_line((f"{one_line(name, 17):<18}", ""), (text, "")))
+    more = len(variants) - VARIANTS_MAX
+    hint = f"and {plural(more, 'more variant')}; " if more > 0 else ""
+    lines.append(
+        _line((f"  {hint}values over {plural(len(summary.get('seeds', ())), 'run')}, intervals in the report", "dim"))
+    )
+    return lines
+
+
+def _recommendation_lines(summary: Json) -> list[Text]:
+    found = summary.get("recommendation")
+    if not found:
+        return []
+    lines = [_line()]
+    style = "green" if found.get("status") == "gain" else "yellow"
+    words = one_line(found.get("sentence", ""))
+    cut = len(words) if len(words) <= WIDTH else words.rfind(" ", 0, WIDTH)
+    cut = cut if cut > 0 else WIDTH
+    lines.append(_line((words[:cut], style)))
+    if words[cut:].strip():
+        lines.append(_line((one_line(words[cut:], WIDTH), style)))
+    if found.get("status") == "gain":
+        current, proposed = found.get("current") or {}, found.get("proposed") or {}
+        changes = [
+            f"{path}: {current.get(path, '–')} → {text}" for path, text in proposed.items() if current.get(path) != text
+        ]
+        if changes:
+            lines.append(_line(("  " + one_line("; ".join(changes), WIDTH - 2), "")))
+    return lines
