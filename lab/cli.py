@@ -77,7 +77,9 @@ QUIET = click.option("--quiet", is_flag=True, help="No progress on stderr.")
 FIRST_SEED = click.option(
     "--first-seed", type=click.IntRange(0, 2**62), default=1, show_default=True, help="Seeds count up from here."
 )
-WORKERS = click.option("--workers", type=click.IntRange(1, 256), help="Processes for simulations [default: one a core].")
+WORKERS = click.option(
+    "--workers", type=click.IntRange(1, 256), help="Processes for simulations [default: one a core]."
+)
 
 
 def load(file: Path) -> tuple[Experiment, str]:
@@ -259,9 +261,7 @@ def plan(file: Path, plane: str, seeds: int | None, as_json: bool) -> None:
 @click.option("--from", "start", default="0s", show_default=True, help="Print the trace from this time on.")
 @click.option("--node", help="Print only events of this node.")
 @JSON
-def replay(
-    file: Path, seed: int, variant: str | None, limit: int, start: str, node: str | None, as_json: bool
-) -> None:
+def replay(file: Path, seed: int, variant: str | None, limit: int, start: str, node: str | None, as_json: bool) -> None:
     """Run one seed again on the reference executor with its trace on screen."""
     experiment, _ = load(file)
     from lab.replay import replay_run

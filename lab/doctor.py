@@ -37,7 +37,9 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Return all checks. The simulator needs only the first group; a missing container tool is a warning, not a failure."""
+    """Return all checks. The simulator needs only the first group; a missing container tool is a warning, not a
+    failure.
+    """
     return [*(_guarded(check) for check in (_python, _packages, _cores, _disk, _engine, _go, _rust)), *_leftovers()]
 
 
@@ -79,7 +81,12 @@ def _cores() -> Check:
 def _disk() -> Check:
     free_gib = shutil.disk_usage(".").free / 2**30
     status = OK if free_gib >= DISK_MIN_GIB else WARN
-    return Check("disk", status, f"{free_gib:.1f} GiB free here", "" if status == OK else "free some space for results and images")
+    return Check(
+        "disk",
+        status,
+        f"{free_gib:.1f} GiB free here",
+        "" if status == OK else "free some space for results and images",
+    )
 
 
 def _engine() -> Check:
@@ -100,9 +107,13 @@ def _engine() -> Check:
 
 def _tool(name: str, command: list[str], purpose: str) -> Check:
     if shutil.which(command[0]) is None:
-        return Check(name, WARN, f"{command[0]} not found", f"install it to build {purpose}; only `--plane containers` needs it")
+        return Check(
+            name, WARN, f"{command[0]} not found", f"install it to build {purpose}; only `--plane containers` needs it"
+        )
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-    return Check(name, OK if done.returncode == 0 else WARN, done.stdout.strip().splitlines()[0] if done.stdout else "no answer")
+    return Check(
+        name, OK if done.returncode == 0 else WARN, done.stdout.strip().splitlines()[0] if done.stdout else "no answer"
+    )
 
 
 def _go() -> Check:

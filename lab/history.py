@@ -1,6 +1,7 @@
 """History: what happened in one run, in the same form whichever executor ran it.
 
-Times are int64 nanoseconds from the start of the run; -1 means never. Replicas are numbered in the order of the experiment
+Times are int64 nanoseconds from the start of the run; -1 means never. Replicas are numbered in the order of the
+experiment
 file, 0 leads. Nothing in a history says which executor made it except `plane` and `executor`, which only reports read.
 """
 
@@ -85,7 +86,8 @@ class LinkCount:
 class FaultRecord:
     """One fault as it was in this run.
 
-    `start_ns` and `stop_ns` are measured where a plane measures them, else as scheduled. `bit` is how often it was seen to act
+    `start_ns` and `stop_ns` are measured where a plane measures them, else as scheduled. `bit` is how often it was
+    seen to act
     (messages cut, lost, delayed …; 1 for a crash that happened), None where it needs no evidence.
     """
 
@@ -140,7 +142,9 @@ class History:
     environment: dict[str, str] = field(default_factory=dict)
 
     def digest(self) -> str:
-        """Return the SHA-256 of everything a deterministic executor must repeat, in a form free of platform and order."""
+        """Return the SHA-256 of everything a deterministic executor must repeat, in a form free of platform and
+        order.
+        """
         hasher = hashlib.sha256()
         header = (self.seed, self.replicas, self.key_count, self.deadline_ns, self.horizon_ns, self.quiet_ns)
         hasher.update(repr(header).encode())

@@ -16,7 +16,8 @@ RunVariant = Callable[[str, Experiment, Sequence[int]], RunSet]
 def container_runner(experiment: Experiment, progress: Progress) -> Iterator[RunVariant]:
     """Yield a function that runs a variant's seeds on containers.
 
-    Builds the images first. Raise PlaneError (exit code 4) when an engine, a toolchain or an image is missing, and exit code 2 when a
+    Builds the images first. Raise PlaneError (exit code 4) when an engine, a toolchain or an image is missing, and
+    exit code 2 when a
     fault cannot be expressed on this plane; nothing is started then.
     """
     from lab.containers.execute import open_session

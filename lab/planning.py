@@ -34,10 +34,14 @@ def describe(experiment: Experiment, plane: str, seed_count: int) -> dict[str, A
         "operations_per_run": experiment.workload.expected_operations(),
         "horizon": duration_text(experiment.horizon_ns),
         "faults": [
-            {"at": duration_text(fault.start_ns), "until": duration_text(fault.stop_ns), "what": fault.label(),
-             "containers": fault.containers or "as it is"}
+            {
+                "at": duration_text(fault.start_ns),
+                "until": duration_text(fault.stop_ns),
+                "what": fault.label(),
+                "containers": fault.containers or "as it is",
+            }
             for fault in sorted(experiment.faults, key=lambda fault: fault.start_ns)
-        ],  # fmt: skip
+        ],
         "containers": _containers(experiment) if plane == "containers" else [],
         "pilot": {"events": history.event_count, "wall_s": round(pilot_s, 3)},
         "estimate": {"wall_s": round(per_run_s * runs, 1), "upper_bound": plane == "containers"},
@@ -63,6 +67,8 @@ def plan_lines(document: dict[str, Any]) -> Sequence[str]:
         lines.append(f"  containers  {', '.join(document['containers'])}")
     estimate = document["estimate"]
     bound = "at most about" if estimate["upper_bound"] else "about"
-    lines.append(f"  takes       {bound} {estimate['wall_s']:.0f} s on one core (pilot: {document['pilot']['events']} events)")
+    lines.append(
+        f"  takes       {bound} {estimate['wall_s']:.0f} s on one core (pilot: {document['pilot']['events']} events)"
+    )
     lines.append("Nothing was started.")
     return lines

@@ -7,8 +7,7 @@ from typing import Any
 from lab.core.units import duration_text, parse_duration_ns
 from lab.engines.reference import EVENT_NAMES, MESSAGE, TIMER, TraceRow, run
 from lab.engines.scenario import Scenario, prepare
-from lab.metrics import format_value
-from lab.metrics import METRICS
+from lab.metrics import METRICS, format_value
 from lab.run import RunRow, judge
 from lab.spec.schema import Experiment
 from lab.suite import variants
@@ -23,7 +22,9 @@ class ReplayError(Exception):
 def replay_run(
     experiment: Experiment, seed: int, variant: str | None, limit: int, start: str, node: str | None
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return (JSON document, lines for a terminal) of one run; the document's exit code is 1 if a checker was violated."""
+    """Return (JSON document, lines for a terminal) of one run; the document's exit code is 1 if a checker was
+    violated.
+    """
     known = variants(experiment)
     if variant and variant not in known:
         raise ReplayError(f"{variant!r} is not a variant; there are {', '.join(known)}")
@@ -37,9 +38,7 @@ def replay_run(
         raise ReplayError(str(error)) from error
     trace: list[TraceRow] = []
     row = judge(run(scenario, seed, trace=trace))
-    shown = [
-        event for event in trace if event.time_ns >= start_ns and (not node or scenario.names[event.node] == node)
-    ]
+    shown = [event for event in trace if event.time_ns >= start_ns and (not node or scenario.names[event.node] == node)]
     document = {
         "schema": "driftlab.replay/1",
         "seed": seed,
@@ -78,7 +77,8 @@ def _event_line(event: TraceRow, scenario: Scenario) -> str:
     names = scenario.names
     where = f"{names[event.source]}→{names[event.node]}" if event.what == MESSAGE else names[event.node]
     words = " ".join(str(word) for word in event.words)
-    return f"{event.time_ns / 1e6:>12.3f} ms  {where:<20} {EVENT_NAMES[event.what]:<9} {_kind(event, scenario):<14} {words}"
+    what = f"{EVENT_NAMES[event.what]:<9} {_kind(event, scenario):<14}"
+    return f"{event.time_ns / 1e6:>12.3f} ms  {where:<20} {what} {words}"
 
 
 def _verdict_lines(row: RunRow) -> list[str]:
@@ -87,7 +87,9 @@ def _verdict_lines(row: RunRow) -> list[str]:
         value = row.fault_convergence[index]
         if value.value is not None:
             beyond = "> " if value.censored else ""
-            lines.append(f"  after {fault.label}: converged in {beyond}{format_value(value.value, METRICS['convergence'].unit)}")
+            lines.append(
+                f"  after {fault.label}: converged in {beyond}{format_value(value.value, METRICS['convergence'].unit)}"
+            )
             lines[-1] += f" (healed at {duration_text(fault.stop_ns)})"
     for name, validity in row.validities.items():
         mark = {True: "✓", False: "✗", None: "?"}[validity.valid]

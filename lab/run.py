@@ -1,4 +1,6 @@
-"""Experiment × seeds × executor: run, judge each run, and keep what downstream needs. Nothing here knows how a plane works inside."""
+"""Experiment × seeds × executor: run, judge each run, and keep what downstream needs. Nothing here knows how a plane
+works inside.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,14 @@ class RunSet:
 
     def measures(self) -> dict[str, Estimate]:
         """Return every measure over the runs."""
-        return metrics.measures([row.values for row in self.rows], seed=1)
+        return metrics.measures([row.values for row in self.rows])
+
+    def measure(self, name: str) -> Estimate:
+        """Return one measure: `metric` or `metric.aggregate`."""
+        metric, aggregate = metrics.split_measure(name)
+        undefined = RunValue(None)
+        values = [row.values.get(metric, undefined) for row in self.rows]
+        return metrics.summarise(values, aggregate, metrics.METRICS[metric].unit)
 
     def digest(self) -> str:
         """Return the SHA-256 over every run's digest and measures: equal sets of runs have equal digests."""
@@ -151,7 +160,12 @@ def _run_pool(experiment: Experiment, seeds: Sequence[int], workers: int) -> Ite
 
 
 def run_with(
-    runner: Runner, experiment: Experiment, seeds: Sequence[int], plane: str, executor: str, progress: Progress | None = None
+    runner: Runner,
+    experiment: Experiment,
+    seeds: Sequence[int],
+    plane: str,
+    executor: str,
+    progress: Progress | None = None,
 ) -> RunSet:
     """Run every seed one after the other with `runner` (the container plane)."""
     result = RunSet(experiment, plane, executor)

@@ -1,7 +1,8 @@
 """Stored results: one folder a suite run, written atomically, manifest last, read back by checksum.
 
-`results/SUITE/UTCSTAMP-ID/` holds `spec.yaml` as given, `spec.resolved.json`, `runs.parquet` (one row a run), `curves.parquet` (divergence
-over time), `summary.json`, `report.html`, and `manifest.json`, which lists size and SHA-256 of everything else.
+`results/SUITE/UTCSTAMP-ID/` holds `spec.yaml` as given, `spec.resolved.json`, `runs.parquet` (one row a run),
+`faults.parquet`, `curves.parquet` (divergence over time), `summary.json`, `report.html`, and `manifest.json`, which
+lists size and SHA-256 of everything else.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def canonical_json(data: Any) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that readers see the old one or the new one, never a part; raise StoreError(6) if the disk refuses."""
+    """Write a file so that readers see the old one or the new one, never a part; raise StoreError(6) if the disk
+    refuses.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with open(temporary, "xb") as file:

@@ -264,9 +264,7 @@ def _write(
         results.write_json("tune.json", tuning)
     environment = next(iter(runs.values())).rows[0].environment
     provenance = store.provenance() | {"environment": environment}
-    page, figures = render_from(
-        summary, tables["runs"], tables["faults"], tables["curves"], tuning, text, provenance
-    )
+    page, figures = render_from(summary, tables["runs"], tables["faults"], tables["curves"], tuning, text, provenance)
     results.write("report.html", page.encode())
     for name, svg in figures.items():
         results.write(f"figures/{name}.svg", svg.encode())

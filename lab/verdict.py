@@ -1,4 +1,6 @@
-"""Did the claims hold? From a set of runs to one verdict, with the seed that shows a violation and how to see it again."""
+"""Did the claims hold? From a set of runs to one verdict, with the seed that shows a violation and how to see it
+again.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ LAST_LINES = {
 
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
-    """One claim on one set of runs. `holds` is None when it cannot be told; `seed` is the run that speaks loudest against it."""
+    """One claim on one set of runs. `holds` is None when it cannot be told; `seed` is the run that speaks loudest
+    against it.
+    """
 
     text: str
     variant: str
@@ -50,7 +54,9 @@ class ClaimResult:
 
 
 def judge_claims(runs: Mapping[str, RunSet], texts: Sequence[str], replay: str) -> list[ClaimResult]:
-    """Return the result of every claim on every set of runs it is about; `replay` is a command with `{seed}` and `{variant}`."""
+    """Return the result of every claim on every set of runs it is about; `replay` is a command with `{seed}` and
+    `{variant}`.
+    """
     units = metric_units()
     first = next(iter(runs.values()))
     results = []
@@ -112,9 +118,7 @@ def _judge_truth(variant: str, run_set: RunSet, replay: str) -> list[ClaimResult
     for name, (valid, seed, reason) in sorted(first_invalid(run_set.rows).items()):
         if valid is False and name in allowed:
             continue
-        results.append(
-            ClaimResult(name, variant, valid, None, seed, reason, replay.format(seed=seed, variant=variant))
-        )
+        results.append(ClaimResult(name, variant, valid, None, seed, reason, replay.format(seed=seed, variant=variant)))
     return results
 
 

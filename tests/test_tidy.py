@@ -1,4 +1,6 @@
-"""The shape of the code is a test: file and function lengths, no addresses, no paths of a machine, tables match files."""
+"""The shape of the code is a test: file and function lengths, no addresses, no paths of a machine, tables match
+files.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,12 @@ GENERATED = re.compile(r"_pb2\.pyi?$|\.pb\.go$")
 
 
 def tracked(*endings: str) -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
-    files = [ROOT / name for name in listed.stdout.splitlines() if name.endswith(endings) and not GENERATED.search(name)]
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    files = [
+        ROOT / name for name in listed.stdout.splitlines() if name.endswith(endings) and not GENERATED.search(name)
+    ]
     return [file for file in files if file.is_file()]
 
 
@@ -37,16 +43,25 @@ def test_files_stay_under_500_lines_and_functions_fit_a_screen() -> None:
     ("what", "pattern"),
     [
         ("a path of a machine", r"(?<![\w.])/(work|root|home|farm)/"),
-        ("a registry or index address", r"--index-url|--extra-index-url|https?://[^ )\"']*(pypi|proxy\.golang|crates\.io/api)"),
+        (
+            "a registry or index address",
+            r"--index-url|--extra-index-url|https?://[^ )\"']*(pypi|proxy\.golang|crates\.io/api)",
+        ),
         ("unfinished work", r"\b(TODO|FIXME|XXX)\b"),
     ],
 )
 def test_no_committed_file_holds(what: str, pattern: str) -> None:
     found = []
-    for file in tracked(".py", ".go", ".rs", ".md", ".yaml", ".toml", ".txt", ".lock", ".mod", "Makefile", "run", "Dockerfile"):
+    for file in tracked(
+        ".py", ".go", ".rs", ".md", ".yaml", ".toml", ".txt", ".lock", ".mod", "Makefile", "run", "Dockerfile"
+    ):
         if file == Path(__file__):
             continue
-        found += [f"{file}:{number}" for number, line in enumerate(file.read_text().splitlines(), 1) if re.search(pattern, line)]
+        found += [
+            f"{file}:{number}"
+            for number, line in enumerate(file.read_text().splitlines(), 1)
+            if re.search(pattern, line)
+        ]
     assert not found, what
 
 

@@ -32,8 +32,12 @@ def draw_vectors() -> dict[str, object]:
         for row in mixes[:32]
         for ppm in (0, 1, 200_000, 500_000, 999_999, 1_000_000)
     ]
-    return {"about": "draws.mix, scale and below; 64-bit numbers as decimal strings; word is an int64",
-            "mix": mixes, "scale": scales, "below": belows}
+    return {
+        "about": "draws.mix, scale and below; 64-bit numbers as decimal strings; word is an int64",
+        "mix": mixes,
+        "scale": scales,
+        "below": belows,
+    }
 
 
 def backoff_vectors() -> dict[str, object]:
@@ -45,8 +49,18 @@ def backoff_vectors() -> dict[str, object]:
                 key = draws.mix(key, attempt)
                 base, cap, previous = 50_000_000, 2_000_000_000, 50_000_000 * attempt
                 wait = backoff.backoff_ns(kind, jitter, base, cap, attempt, previous, key)
-                cases.append({"backoff": backoff_name, "jitter": jitter_name, "base_ns": base, "cap_ns": cap,
-                              "attempt": attempt, "previous_ns": previous, "draw": str(key), "wait_ns": wait})
+                cases.append(
+                    {
+                        "backoff": backoff_name,
+                        "jitter": jitter_name,
+                        "base_ns": base,
+                        "cap_ns": cap,
+                        "attempt": attempt,
+                        "previous_ns": previous,
+                        "draw": str(key),
+                        "wait_ns": wait,
+                    }
+                )
     return {"about": "the wait after failed attempt `attempt`", "cases": cases}
 
 
@@ -65,9 +79,13 @@ def fate_vectors() -> dict[str, object]:
         row = number % len(rows)
         first, second = fate.fate(rows[row], tables, key)
         cases.append({"key": str(key), "row": row, "first": first, "second": second})
-    return {"about": "columns: cut, loss_ppm, duplicate_ppm, reorder_ppm, reorder_by_ns, four table indices (-1 unused). "
-                     "first, second: delay_ns of the message and of its duplicate; -1 lost, -2 cut off, -3 no copy",
-            "tables": tables, "rows": rows, "cases": cases}
+    return {
+        "about": "columns: cut, loss_ppm, duplicate_ppm, reorder_ppm, reorder_by_ns, four table indices (-1 unused). "
+        "first, second: delay_ns of the message and of its duplicate; -1 lost, -2 cut off, -3 no copy",
+        "tables": tables,
+        "rows": rows,
+        "cases": cases,
+    }
 
 
 def stream() -> list[dict[str, str]]:
@@ -89,8 +107,12 @@ def stream() -> list[dict[str, str]]:
 
 def main() -> None:
     entries = stream()
-    for name, data in (("draws", draw_vectors()), ("backoff", backoff_vectors()), ("fate", fate_vectors()),
-                       ("expected", {ordering: apply_stream(entries, ordering) for ordering in ("sequence", "key")})):
+    for name, data in (
+        ("draws", draw_vectors()),
+        ("backoff", backoff_vectors()),
+        ("fate", fate_vectors()),
+        ("expected", {ordering: apply_stream(entries, ordering) for ordering in ("sequence", "key")}),
+    ):
         (HERE / f"{name}.json").write_text(json.dumps(data, separators=(",", ":"), ensure_ascii=False) + "\n")
     (HERE / "stream.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
 

@@ -1,4 +1,6 @@
-"""How long to wait before an attempt is repeated: one integer function, mirrored in Go and Rust (`golden/backoff.json`)."""
+"""How long to wait before an attempt is repeated: one integer function, mirrored in Go and Rust
+(`golden/backoff.json`).
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,7 @@ JITTER_DECORRELATED = 3
 JITTERS = {"none": JITTER_NONE, "full": JITTER_FULL, "equal": JITTER_EQUAL, "decorrelated": JITTER_DECORRELATED}
 
 
-def backoff_ns(
-    backoff: int, jitter: int, base_ns: int, cap_ns: int, attempt: int, previous_ns: int, draw: int
-) -> int:
+def backoff_ns(backoff: int, jitter: int, base_ns: int, cap_ns: int, attempt: int, previous_ns: int, draw: int) -> int:
     """Return the wait after failed attempt `attempt` (1 is the first), in nanoseconds.
 
     `previous_ns` is this update's last wait (`base_ns` at first) and matters to decorrelated jitter alone; `draw` is a

@@ -1,6 +1,7 @@
 """The state a changelog builds, on real payload bytes: the Python side of the replica contract's hashes.
 
-The simulator handles updates as integers; this module handles them as the services do, so that Python, Go and Rust can be
+The simulator handles updates as integers; this module handles them as the services do, so that Python, Go and Rust
+can be
 shown to build the same state from the same bytes. It decodes the key (field 1) alone and never re-encodes a payload.
 """
 
@@ -66,7 +67,9 @@ def _encode_varint(value: int) -> bytes:
 
 
 def update_payload(key: str, value: bytes, revision: int) -> bytes:
-    """Return a serialised Update; `revision` is an unsigned 64-bit number. Default values are left out, as proto3 does."""
+    """Return a serialised Update; `revision` is an unsigned 64-bit number. Default values are left out, as proto3
+    does.
+    """
     encoded = key.encode()
     parts = [b"\x0a" + _encode_varint(len(encoded)) + encoded] if encoded else []
     if value:
@@ -100,7 +103,8 @@ def state_digest(state: Mapping[str, tuple[int, bytes]]) -> str:
 class ChangelogState:
     """A follower's log and read state.
 
-    `ordering` is "sequence" (apply the gapless prefix, in order) or "key" (apply at once unless the key is newer already).
+    `ordering` is "sequence" (apply the gapless prefix, in order) or "key" (apply at once unless the key is newer
+    already).
     """
 
     def __init__(self, ordering: str) -> None:

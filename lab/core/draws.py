@@ -1,7 +1,8 @@
 """Keyed randomness: a draw is a pure function of a key, never taken from a generator.
 
 A key is a 63-bit non-negative integer. `mix` derives a new key (which is also a uniform draw) from a key and a word;
-`below` turns a draw into a Bernoulli decision and `scale` into a uniform integer. The same functions exist in the Go and
+`below` turns a draw into a Bernoulli decision and `scale` into a uniform integer. The same functions exist in the Go
+and
 Rust replicas and in the Toxiproxy toxic; `compose/golden/draws.json` holds them together.
 """
 

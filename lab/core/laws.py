@@ -17,7 +17,8 @@ from lab.core.units import duration_text, parse_duration_ns, shown
 class Law:
     """A delay law: its shape, its arguments in nanoseconds (or millionths for `shape`), and for `samples` the values.
 
-    `source` is the path of a sample file as written; `values_ns` is filled by the loader, which knows the file's folder.
+    `source` is the path of a sample file as written; `values_ns` is filled by the loader, which knows the file's
+    folder.
     """
 
     shape: str
@@ -83,7 +84,9 @@ def parse_law(value: object) -> Law:
     name, inner = match.groups()
     if name == "samples":
         if not inner.strip():
-            raise ValueError("samples() needs the path of a CSV file with the column delay_ns, e.g. samples(data/wan.csv)")
+            raise ValueError(
+                "samples() needs the path of a CSV file with the column delay_ns, e.g. samples(data/wan.csv)"
+            )
         return Law("samples", source=inner.strip())
     shape = SHAPES.get(name)
     if shape is None:

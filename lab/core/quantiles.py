@@ -1,6 +1,7 @@
 """Integer inverse-CDF tables: a delay law is 4,097 integer knots, a draw looks one up and interpolates.
 
-Built once in Python from floats; inside a run only integers are read, so every executor (and the Go toxic) gets the same
+Built once in Python from floats; inside a run only integers are read, so every executor (and the Go toxic) gets the
+same
 nanoseconds. The end knots sit at probabilities 1/8192 and 1 - 1/8192, which bounds unbounded laws there.
 """
 

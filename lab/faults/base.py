@@ -17,9 +17,12 @@ LINK_ARROW = "->"
 class Fault(Section):
     """A fault in [at, at + for). Subclasses say what it does; nothing here depends on which plane runs it.
 
-    Class attributes: `kind` is the key in experiment files, `summary` one sentence for `lab list`, `colour` and `hatch` shade
-    it in figures, `containers` is "" where the container plane carries it exactly, else the sentence with which it is refused,
-    `evidence` names the counter that must be above 0 for the fault to have bitten ("" where the plane itself reports it).
+    Class attributes: `kind` is the key in experiment files, `summary` one sentence for `lab list`, `colour` and
+    `hatch` shade
+    it in figures, `containers` is "" where the container plane carries it exactly, else the sentence with which it is
+    refused,
+    `evidence` names the counter that must be above 0 for the fault to have bitten ("" where the plane itself reports
+    it).
     """
 
     kind: ClassVar[str]

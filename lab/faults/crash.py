@@ -11,7 +11,8 @@ from lab.model.effects import Keep, Outage
 class Crash(NodeFault):
     """Kill `node` at `at` and start it again at `at + for`.
 
-    `keep: durable` keeps what was written durably; `keep: nothing` starts it empty. Timers and messages waiting inside the node
+    `keep: durable` keeps what was written durably; `keep: nothing` starts it empty. Timers and messages waiting
+    inside the node
     are gone; messages that arrive while it is down are lost.
     """
 

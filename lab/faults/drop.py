@@ -10,7 +10,9 @@ from lab.model.effects import LinkEffect
 
 
 class Drop(LinkFault):
-    """Lose each message with probability `share` (Bernoulli). Lost messages never arrive; healing affects later ones only."""
+    """Lose each message with probability `share` (Bernoulli). Lost messages never arrive; healing affects later ones
+    only.
+    """
 
     kind: ClassVar[str] = "drop"
     summary: ClassVar[str] = "loses each message independently with probability share"

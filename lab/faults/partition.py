@@ -14,7 +14,8 @@ from lab.model.effects import LinkEffect
 class Partition(LastingFault):
     """Cut every link between different `groups`. Replicas in no group keep all their links.
 
-    `direction: one_way` cuts only links from an earlier to a later group in the list. The cut drops messages (it neither holds
+    `direction: one_way` cuts only links from an earlier to a later group in the list. The cut drops messages (it
+    neither holds
     them nor closes connections); messages already on their way when it begins still arrive.
     """
 

@@ -72,7 +72,8 @@ class LinkFault:
 class LinkPlan:
     """Every link's behaviour over a run.
 
-    `boundaries_ns[i]` starts epoch i (the first is 0); `rows[i][source * node_count + target]` is the row in force in epoch i
+    `boundaries_ns[i]` starts epoch i (the first is 0); `rows[i][source * node_count + target]` is the row in force in
+    epoch i
     (columns in `lab.core.fate`); rows index `tables`.
     """
 

@@ -10,11 +10,11 @@ from lab.core.section import Section
 from lab.core.units import DurationNs, PositiveDurationNs, SharePpm, duration_text
 
 
-
 class Retry(Section):
     """How one update to one follower is repeated. Attempt 1 is the first try.
 
-    `budget` lets each first transmission add that share of a retry to a bucket (Finagle's rule, see docs/replica.md §6);
+    `budget` lets each first transmission add that share of a retry to a bucket (Finagle's rule, see docs/replica.md
+    §6);
     left out, retries are not limited by a budget.
     """
 

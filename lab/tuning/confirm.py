@@ -1,4 +1,6 @@
-"""Confirmation: the proposal against the current settings on fresh seeds, paired, with intervals. Only these numbers are printed."""
+"""Confirmation: the proposal against the current settings on fresh seeds, paired, with intervals. Only these numbers
+are printed.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,10 @@ def _decide(gain: Estimate, proposed: Candidate, pairs: int) -> tuple[str, str]:
     if not proposed.feasible:
         return NO_GAIN, f"On fresh seeds the best setting found breaks {proposed.broken[0]}: keep the current settings."
     if gain.value is None or gain.low is None or gain.high is None:
-        return INSUFFICIENT, "An objective cannot be told on the fresh seeds (runs did not converge): raise drain or seeds."
+        return (
+            INSUFFICIENT,
+            "An objective cannot be told on the fresh seeds (runs did not converge): raise drain or seeds.",
+        )
     if pairs < PAIRS_MIN:
         return INSUFFICIENT, f"Only {pairs} pairs of runs: at least {PAIRS_MIN} are needed."
     if gain.low > 0 and gain.value >= WORTH:
@@ -69,7 +74,10 @@ def _decide(gain: Estimate, proposed: Candidate, pairs: int) -> tuple[str, str]:
             f"The gain lies between {gain.low:.0%} and {gain.high:.0%}: not enough evidence; "
             f"about {needed} seeds would narrow it."
         )
-    return NO_GAIN, f"No gain shown: between {gain.low:.0%} and {gain.high:.0%} on {pairs} fresh seeds. Keep the current settings."
+    return (
+        NO_GAIN,
+        f"No gain shown: between {gain.low:.0%} and {gain.high:.0%} on {pairs} fresh seeds. Keep the current settings.",
+    )
 
 
 def _gain(current: RunSet, proposed: RunSet, measures: Sequence[str], seed: int) -> Estimate:

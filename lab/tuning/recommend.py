@@ -38,9 +38,7 @@ class Recommendation:
                 {"measure": measure, "current": asdict(a), "proposed": asdict(b), "difference": asdict(difference)}
                 for measure, a, b, difference in found.objectives
             ],
-            "constraints": [
-                {"claim": text, "holds": text not in found.broken} for text in self.tune.subject_to
-            ],
+            "constraints": [{"claim": text, "holds": text not in found.broken} for text in self.tune.subject_to],
             "seeds": {"search": self.tune.seeds, "confirm": len(self.current.runs.rows)},
             "snippets": snippets(self.proposed),
         }
@@ -80,11 +78,15 @@ def _final_order(candidate: Candidate) -> tuple[int, float]:
 
 
 def _fresh(candidate: Candidate, seeds: Sequence[int], run: Run) -> Candidate:
-    return Candidate(candidate.values, candidate.experiment, candidate.is_current, runs=run(candidate.experiment, seeds))
+    return Candidate(
+        candidate.values, candidate.experiment, candidate.is_current, runs=run(candidate.experiment, seeds)
+    )
 
 
 def snippets(candidate: Candidate) -> dict[str, str]:
-    """Return the settings ready to paste: the experiment file's lines, and the replicas' settings file (its policy part)."""
+    """Return the settings ready to paste: the experiment file's lines, and the replicas' settings file (its policy
+    part).
+    """
     from lab.spec.document import resolved
 
     policy = resolved(candidate.experiment)["policy"]
@@ -98,7 +100,10 @@ def snippets(candidate: Candidate) -> dict[str, str]:
 def _yaml(key: str, value: Any, depth: int) -> list[str]:
     pad = "  " * depth
     if isinstance(value, dict):
-        return [f"{pad}{key}:", *(line for name, inner in value.items() if inner is not None for line in _yaml(name, inner, depth + 1))]
+        return [
+            f"{pad}{key}:",
+            *(line for name, inner in value.items() if inner is not None for line in _yaml(name, inner, depth + 1)),
+        ]
     return [f"{pad}{key}: {value}"]
 
 

@@ -1,7 +1,9 @@
 """Search: random points of the declared space, the current settings among them, raced on paired seeds.
 
-Every candidate meets the same seeds, so differences are differences of settings. Each stage keeps the better third and gives it
-more seeds; the current settings always stay. What wins here is a proposal only: the winner of many is flattered by luck, so
+Every candidate meets the same seeds, so differences are differences of settings. Each stage keeps the better third
+and gives it
+more seeds; the current settings always stay. What wins here is a proposal only: the winner of many is flattered by
+luck, so
 its gain is measured again on seeds that the search never saw (`confirm`).
 """
 
@@ -28,7 +30,8 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(slots=True)
 class Candidate:
-    """One point of the space. `score` is the geometric mean of its objectives relative to the current settings: below 1 is better.
+    """One point of the space. `score` is the geometric mean of its objectives relative to the current settings: below
+    1 is better.
 
     None: an objective cannot be told (for example, runs did not converge).
     """
@@ -49,7 +52,9 @@ class Candidate:
 
 
 def candidates(experiment: Experiment, tune: Tune, seed: int) -> list[Candidate]:
-    """Return the current settings and up to `tune.candidates` distinct random points; contradictory points are left out."""
+    """Return the current settings and up to `tune.candidates` distinct random points; contradictory points are left
+    out.
+    """
     space = parse_space(tune, experiment)
     current = {parameter.path: current_value(experiment, parameter.path) for parameter in space}
     found = [Candidate(current, experiment, is_current=True)]
@@ -95,7 +100,9 @@ def evaluate(candidate: Candidate, current: Candidate, tune: Tune) -> None:
 
 
 def score(objectives: Mapping[str, float | None], reference: Mapping[str, float | None]) -> float | None:
-    """Return the geometric mean of objective / reference; an objective that only the reference lacks counts as one half."""
+    """Return the geometric mean of objective / reference; an objective that only the reference lacks counts as one
+    half.
+    """
     total = 0.0
     for measure, value in objectives.items():
         base = reference[measure]
@@ -111,7 +118,9 @@ def order(candidate: Candidate) -> tuple[bool, bool, float]:
 
 
 def stages(total: int, pool: int) -> list[tuple[int, int]]:
-    """Return (candidates kept, seeds) per stage: all on a quarter of the seeds, then the better third on half, then on all."""
+    """Return (candidates kept, seeds) per stage: all on a quarter of the seeds, then the better third on half, then
+    on all.
+    """
     plan, keep = [], pool
     for seeds in (max(4, total // 4), max(4, total // 2), total):
         plan.append((keep, seeds))

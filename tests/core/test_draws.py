@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,9 @@ def test_another_stream_gives_another_state() -> None:
     entries = [json.loads(line) for line in (GOLDEN / "stream.jsonl").read_text().splitlines()]
     payload = bytes.fromhex(entries[0]["payload"])
     without_unknown_field = [dict(entry, payload=entry["payload"].removesuffix("fa01046e657874")) for entry in entries]
-    assert changelog_state.payload_key(payload) == changelog_state.payload_key(payload + bytes.fromhex("fa01046e657874"))
+    assert changelog_state.payload_key(payload) == changelog_state.payload_key(
+        payload + bytes.fromhex("fa01046e657874")
+    )
     changed = changelog_state.apply_stream(without_unknown_field, "key")
     assert changed["digest"] != golden("expected")["key"]["digest"], "a dropped unknown field must show"
     assert changed["prefix_hash"] != golden("expected")["key"]["prefix_hash"]
@@ -77,7 +80,7 @@ def test_neighbouring_keys_give_independent_uniform_draws() -> None:
     expected = count / 16
     chi_square = sum((buckets[bucket] - expected) ** 2 / expected for bucket in range(16))
     assert chi_square < 37.7  # 99.9 % of chi-square with 15 degrees of freedom
-    together = sum(1 for a, b in zip(values, values[1:], strict=False) if (a >> 62) == (b >> 62))
+    together = sum(1 for a, b in pairwise(values) if (a >> 62) == (b >> 62))
     assert abs(together - count / 2) < 4 * (count / 4) ** 0.5
     assert draws.chain(1, 2, 3) != draws.chain(1, 3, 2), "the order of words matters"
 
@@ -101,7 +104,7 @@ def test_quantile_tables_have_the_law_they_name() -> None:
     assert abs(drawn[19_800] / 60e6 - 1) < 0.08
     exponential = sorted(quantiles.lookup(quantiles.exponential(1_000_000), value) for value in values)
     assert abs(sum(exponential) / len(exponential) / 1e6 - 1) < 0.03
-    assert set(quantiles.lookup(quantiles.constant(5), value) for value in values[:100]) == {5}
+    assert {quantiles.lookup(quantiles.constant(5), value) for value in values[:100]} == {5}
     sample = quantiles.samples([10, 20, 1000])
     assert (sample[0], sample[2048], sample[4096]) == (10, 20, 1000)
     for table in (lognormal, quantiles.normal(5_000, 9_000), quantiles.pareto(1000, 1_500_000)):

@@ -50,7 +50,9 @@ def test_run_prints_one_document_and_repeats_to_the_byte(small: Path) -> None:
 def test_results_do_not_depend_on_hash_seed_or_processes(small: Path) -> None:
     results = small.parent / "r"
     digests = {
-        json.loads(lab("run", small, "--json", "--results", results, "--seeds", 4, PYTHONHASHSEED=value).stdout)["digest"]
+        json.loads(lab("run", small, "--json", "--results", results, "--seeds", 4, PYTHONHASHSEED=value).stdout)[
+            "digest"
+        ]
         for value in ("0", "1", "77")
     }
     assert len(digests) == 1

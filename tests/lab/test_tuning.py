@@ -1,4 +1,6 @@
-"""Tuning on objectives whose optimum is known: it finds it, its gain is honest, and it refuses where there is nothing."""
+"""Tuning on objectives whose optimum is known: it finds it, its gain is honest, and it refuses where there is
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ SMALL_TIMEOUT_S = 0.15
 
 
 def test_a_flat_objective_yields_no_gain_in_nearly_every_repeat() -> None:
-    statuses = [recommend(experiment(), "flat", first_seed=1 + 1000 * repeat).confirmation.status for repeat in range(12)]
+    statuses = [
+        recommend(experiment(), "flat", first_seed=1 + 1000 * repeat).confirmation.status for repeat in range(12)
+    ]
     assert statuses.count("gain") <= 1, "one-sided error of 2.5 %"
     assert "no_gain" in statuses
 

@@ -62,7 +62,10 @@ def test_apply_times_are_origin_time_plus_link_delay() -> None:
     history = run()
     accepted = dict(zip(history.accepted.sequence.tolist(), history.accepted.time_ns.tolist(), strict=True))
     for replica, sequence, time_ns in zip(
-        history.applies.replica.tolist(), history.applies.sequence.tolist(), history.applies.time_ns.tolist(), strict=True
+        history.applies.replica.tolist(),
+        history.applies.sequence.tolist(),
+        history.applies.time_ns.tolist(),
+        strict=True,
     ):
         assert time_ns - accepted[sequence] == (0 if replica == 0 else 10_000_000)
     assert len(history.applies) == 3 * 99
@@ -73,7 +76,8 @@ def test_an_update_that_meets_a_cut_is_retried_then_left_to_reconciliation() -> 
     one = {"workload": {"arrivals": "constant(2/s)", "duration": "600ms", "keys": 1}}
     history = run(faults=cut, policy=BASE["policy"] | {"reconcile_every": "400ms"}, **one)
     (repaired_ns,) = history.applies.time_ns[history.applies.replica == 2].tolist()
-    # Accepted at 500 ms; attempts at 500, 570, 640 ms all meet the cut; exhausted at 690 ms. A digest every 400 ms with a
+    # Accepted at 500 ms; attempts at 500, 570, 640 ms all meet the cut; exhausted at 690 ms. A digest every 400 ms
+    # with a
     # phase of its own: the first after the heal leaves in [1 s, 1.4 s), and its repair arrives 20 ms later.
     assert 1_000_000_000 <= repaired_ns - 20_000_000 < 1_400_000_000
     other = run(seed=2, faults=cut, policy=BASE["policy"] | {"reconcile_every": "400ms"}, **one)
