@@ -6,7 +6,9 @@ MISSING = 4  # exit code: something needed is missing or broken
 
 
 class PlaneError(RuntimeError):
-    """A run that could not be made. The message is one sentence for a person; `exit_code` is what the command ends with."""
+    """A run that could not be made. The message is one sentence for a person; `exit_code` is what the command ends
+    with.
+    """
 
     def __init__(self, message: str, exit_code: int = MISSING) -> None:
         super().__init__(message)

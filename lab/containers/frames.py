@@ -44,7 +44,9 @@ class Splitter:
         self._rest = bytearray()
 
     def push(self, data: bytes) -> list[wire.Envelope]:
-        """Return the envelopes that `data` completes. Raise FrameError for a length over 1 MiB or a body that is none."""
+        """Return the envelopes that `data` completes. Raise FrameError for a length over 1 MiB or a body that is
+        none.
+        """
         self._rest += data
         rest, at, found = self._rest, 0, []
         while len(rest) - at >= HEADER_BYTES:

@@ -53,7 +53,9 @@ def _read(path: str) -> str:
 
 
 def _started(pid: int) -> str:
-    """Return the process's start in clock ticks since boot; "" where the kernel does not tell or there is no such process."""
+    """Return the process's start in clock ticks since boot; "" where the kernel does not tell or there is no such
+    process.
+    """
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 else ""
 

@@ -1,7 +1,7 @@
 """Removal by label: the reaper process, the sweep of dead sessions, and `lab clean`.
 
-`python -m lab.containers.reaper SESSION` waits at its standard input, a pipe from the runner. The pipe ends when the runner
-does, however it ends, and then everything that carries the session's three labels is removed.
+`python -m lab.containers.reaper SESSION` waits at its standard input, a pipe from the runner. The pipe ends when the
+runner does, however it ends, and then everything that carries the session's three labels is removed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Item:
 
 
 def find(client: docker.DockerClient, session_id: str | None = None, run_id: str | None = None) -> list[Item]:
-    """Return everything with all three labels of a session (of any, if None), containers first, then networks, volumes."""
+    """Return everything with all three labels of a session (of any, if None), containers first, then networks,
+    volumes.
+    """
     wanted = labels.filters(session_id) + ([f"{labels.RUN}={run_id}"] if run_id else [])
     api: Any = client.api
     found: list[Item] = []
@@ -53,10 +55,17 @@ def find(client: docker.DockerClient, session_id: str | None = None, run_id: str
         found.append(_item("network", row["Id"], row["Name"], row["Labels"]))
     for row in api.volumes(filters={"label": wanted})["Volumes"] or []:
         found.append(_item("volume", row["Name"], row["Name"], row["Labels"]))
-    return found
+    # Checked here as well: engine 20.10 takes several label filters on volumes as alternatives.
+    return [
+        item
+        for item in found
+        if labels.owned(item.labels, session_id or item.session)
+        and (run_id is None or item.labels.get(labels.RUN) == run_id)
+    ]
 
 
-def _item(kind: str, identity: str, name: str, its_labels: Mapping[str, str]) -> Item:
+def _item(kind: str, identity: str, name: str, its_labels: Mapping[str, str] | None) -> Item:
+    its_labels = its_labels or {}
     return Item(kind, identity, name, its_labels.get(labels.SESSION, ""), its_labels)
 
 
@@ -87,7 +96,9 @@ def remove(client: docker.DockerClient, item: Item) -> bool:
     return True
 
 
-def remove_all(client: docker.DockerClient, session_id: str, *, run_id: str | None = None, deadline_s: float) -> list[Item]:
+def remove_all(
+    client: docker.DockerClient, session_id: str, *, run_id: str | None = None, deadline_s: float
+) -> list[Item]:
     """Remove everything of a session (or of one run of it), with retries until the deadline; return what is left."""
     deadline = time.monotonic() + deadline_s
     while True:
@@ -120,25 +131,25 @@ def sweep(client: docker.DockerClient, *, deadline_s: float = 30.0) -> list[Item
     return [item for item in found if (item.kind, item.id) not in left]
 
 
-def clean(dry_run: bool) -> list[Item]:
-    """Return what dead sessions left behind, and remove it unless `dry_run`. Living sessions are left alone.
+def clean(dry_run: bool) -> list[str]:
+    """Remove what dead sessions left behind (or only find it); return a line for each item. Living sessions are left
+    alone.
 
     Raise PlaneError if no engine answers.
     """
     client = connect()
     try:
-        return dead_sessions(client) if dry_run else sweep(client)
+        found = dead_sessions(client) if dry_run else sweep(client)
     finally:
         client.close()
+    return [f"{item.kind} {item.name} (session {item.session})" for item in found]
 
 
 def _engine_clients(deadline: float) -> Iterator[docker.DockerClient]:
     """Yield new clients until the deadline, so that an engine that is away for a moment is met again."""
     while time.monotonic() < deadline:
-        try:
+        with contextlib.suppress(PlaneError):
             yield connect(CALL_TIMEOUT_S)
-        except PlaneError:
-            pass
         time.sleep(RETRY_S)
 
 

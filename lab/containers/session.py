@@ -44,9 +44,15 @@ def open_session(*, sweep: bool = True) -> Iterator[Session]:
         client.close()
     session = Session(secrets.token_hex(6), labels.this_process())
     command = [sys.executable, "-m", "lab.containers.reaper", session.id]
-    # In a session of its own: signals to the runner's group do not reach it. Its end of the pipe is the only one it has.
+    # In a session of its own: signals to the runner's group do not reach it. Its end of the pipe is the only one it
+    # has.
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=_ROOT
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd=_ROOT,
     )
     try:
         yield session

@@ -1,4 +1,5 @@
-"""A replicated changelog: a leader numbers updates and replicates each to every follower, with retries and reconciliation.
+"""A replicated changelog: a leader numbers updates and replicates each to every follower, with retries and
+reconciliation.
 
 The simulated twin of the Go and Rust replicas; `docs/replica.md` is the contract of all three. An update's identity is
 (sequence, timestamp, origin = node 0, token); nothing of it changes after the leader has numbered it.
@@ -56,6 +57,7 @@ OVERFLOW_DEFER = 1
 
 SET_MODE = 0
 BACKOFF_DRAW = 1
+PHASE_DRAW = 2
 
 BUDGET_START = 10_000_000
 BUDGET_MAX = 100_000_000
@@ -109,32 +111,33 @@ class Changelog:
     prefix: int = durable()
     prefix_hash: int = durable()
     waiting: int = durable()
-    log_token: Vector[int] = durable("updates")  # token + 1; 0 is an empty place
-    log_key: Vector[int] = durable("updates")
-    log_time: Vector[int] = durable("updates")
-    log_hash: Vector[int] = durable("updates")
-    key_sequence: Vector[int] = durable("keys")
-    token_sequence: Vector[int] = durable("updates")
+    log_token: Vector[int] = durable("updates", on="replica")  # token + 1; 0 is an empty place
+    log_key: Vector[int] = durable("updates", on="replica")
+    log_time: Vector[int] = durable("updates", on="replica")
+    log_hash: Vector[int] = durable("updates", on="replica")
+    key_sequence: Vector[int] = durable("keys", on="replica")
+    token_sequence: Vector[int] = durable("updates", on="leader")
 
     # The leader's view of the followers: gone after a crash.
     mode: int = volatile()
     budget: int = volatile()
     release_floor: int = volatile()
-    released: Vector[int] = volatile("updates")
-    acked: Vector[int] = volatile("updates")
-    open_attempts: Vector[int] = volatile("updates")
-    acked_prefix: Vector[int] = volatile("nodes")
-    outstanding: Vector[int] = volatile("nodes")
-    seen_incarnation: Vector[int] = volatile("nodes")
+    released: Vector[int] = volatile("updates", on="leader")
+    acked: Vector[int] = volatile("updates", on="leader")
+    open_attempts: Vector[int] = volatile("updates", on="leader")
+    acked_prefix: Vector[int] = volatile("nodes", on="leader")
+    outstanding: Vector[int] = volatile("nodes", on="leader")
+    seen_incarnation: Vector[int] = volatile("nodes", on="leader")
 
     # The client.
-    done: Vector[int] = volatile("updates")
+    done: Vector[int] = volatile("updates", on="client")
 
     def on_start(self, ctx: Context) -> None:
         self.mode = ctx.p.mode
         self.budget = BUDGET_START
         if LEADER < ctx.me < ctx.client and ctx.p.reconcile_every_ns > 0:
-            ctx.timer(ctx.p.reconcile_every_ns, RECONCILE)
+            phase_ns = 1 + ctx.rand(PHASE_DRAW) % ctx.p.reconcile_every_ns
+            ctx.timer(phase_ns, RECONCILE)
 
     def on_operation(self, ctx: Context, token: int, key: int) -> None:
         self.attempt_write(ctx, token, key, 1)
@@ -150,7 +153,11 @@ class Changelog:
             ctx.send(LEADER, DIGEST, self.prefix, self.prefix_hash, ctx.incarnation)
             ctx.timer(ctx.p.reconcile_every_ns, RECONCILE)
         elif kind == CLIENT_TIMEOUT:
-            if not self.done[a] and c < ctx.p.client_attempts and c * ctx.p.client_timeout_ns < ctx.p.client_deadline_ns:
+            if (
+                not self.done[a]
+                and c < ctx.p.client_attempts
+                and c * ctx.p.client_timeout_ns < ctx.p.client_deadline_ns
+            ):
                 self.attempt_write(ctx, a, b, c + 1)
 
     def on_message(self, ctx: Context, source: int, kind: int, a: int, b: int, c: int, d: int) -> None:
@@ -262,7 +269,8 @@ class Changelog:
         ctx.timer(next_wait_ns, RETRY, sequence, follower, attempt + 1, next_wait_ns)
 
     def acknowledge(self, ctx: Context, follower: int, sequence: int) -> None:
-        if self.acked[sequence] >> follower & 1:
+        # A leader that lost its log is still told of sequences that it no longer has.
+        if sequence > self.last or self.acked[sequence] >> follower & 1:
             return
         self.acked[sequence] |= 1 << follower
         self.close(sequence, follower)
@@ -402,4 +410,6 @@ def parameters(experiment: Any) -> dict[str, int]:
     }
 
 
-UPDATE_BYTES = 120
+# Mean frame of an update, length prefix included, under the load that the container plane drives (values of 8 to 64
+# bytes).
+UPDATE_BYTES = 95
