@@ -62,8 +62,8 @@ def _fail(error: Exception) -> NoReturn:
 def cli() -> None:
     """Chaos and network-fault lab for replicated services.
 
-    One experiment file, two planes: `sim` (deterministic simulation) and `containers` (Go and Rust replicas in Docker, every link
-    through Toxiproxy). Both are judged by the same code.
+    One experiment file, two planes: `sim` (deterministic simulation) and `containers` (Go and Rust replicas in Docker,
+    every link through Toxiproxy). Both are judged by the same code.
     """
 
 
@@ -79,6 +79,13 @@ FIRST_SEED = click.option(
 )
 WORKERS = click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes for simulations [default: one a core]."
+)
+EXECUTOR = click.option(
+    "--executor",
+    type=click.Choice(["auto", "reference", "compiled"]),
+    default="auto",
+    show_default=True,
+    help="Who simulates; results are the same. auto: compiled where the protocol can be.",
 )
 
 
@@ -118,6 +125,7 @@ def _progress(quiet: bool) -> Callable[[str, int, int], None]:
 @FILE
 @click.option("--plane", type=click.Choice(["sim", "containers"]), default="sim", show_default=True)
 @click.option("--seeds", type=click.IntRange(1, 1_000_000), help="Number of runs [default: the file's; containers: 3].")
+@EXECUTOR
 @click.option("--tune", "with_tuning", is_flag=True, help="Search the file's `tune` space on the simulator as well.")
 @FIRST_SEED
 @WORKERS
@@ -128,6 +136,7 @@ def run(
     file: Path,
     plane: str,
     seeds: int | None,
+    executor: str,
     with_tuning: bool,
     first_seed: int,
     workers: int | None,
@@ -143,38 +152,46 @@ def run(
 
     progress = _progress(quiet)
     place = Place(file, text, results)
-    found = _recommend(file, experiment, workers, first_seed, progress) if with_tuning else None
+    simulate = _simulator(experiment, executor, workers, quiet)
+    found = _recommend(file, experiment, simulate, first_seed, progress) if with_tuning else None
     if plane == "sim":
-        outcome = run_suite(experiment, chosen, place, _simulator(workers, progress), found)
+
+        def run_variant(name: str, variant: Experiment, seeds: Sequence[int]) -> RunSet:
+            return simulate(variant, seeds, lambda done, total: progress(f"{name}: runs", done, total))
+
+        outcome = run_suite(experiment, chosen, place, run_variant, found)
     else:
         with _containers(experiment, progress) as runner:
             outcome = run_suite(experiment, chosen, place, runner, found)
     _finish(outcome, as_json)
 
 
+def _simulator(experiment: Experiment, executor: str, workers: int | None, quiet: bool) -> Callable[..., RunSet]:
+    """Return a function that simulates (experiment, seeds, progress); compiles first what is not on disk yet."""
+    from lab.run import choose_executor, run_simulated
+
+    chosen = choose_executor(experiment, executor, lambda text: None if quiet else click.echo(text, err=True))
+
+    def simulate(
+        candidate: Experiment, seeds: Sequence[int], progress: Callable[[int, int], None] | None = None
+    ) -> RunSet:
+        return run_simulated(candidate, seeds, executor=chosen, workers=workers, progress=progress)
+
+    return simulate
+
+
 def _recommend(
-    file: Path, experiment: Experiment, workers: int | None, first_seed: int, progress: Callable[[str, int, int], None]
+    file: Path,
+    experiment: Experiment,
+    simulate: Callable[..., RunSet],
+    first_seed: int,
+    progress: Callable[[str, int, int], None],
 ) -> Recommendation:
     if experiment.tune is None:
         raise click.UsageError(f"{file} has no `tune` section: say which parameters may change and what to minimise")
-    from lab.run import run_simulated
     from lab.tuning.recommend import tune as recommend
 
-    def run_one(candidate: Experiment, seeds: Sequence[int]) -> RunSet:
-        return run_simulated(candidate, seeds, workers=workers)
-
-    return recommend(experiment, run_one, first_seed=first_seed, progress=progress)
-
-
-def _simulator(workers: int | None, progress: Callable[[str, int, int], None]) -> Callable[..., RunSet]:
-    from lab.run import run_simulated
-
-    def run_variant(name: str, experiment: Experiment, seeds: Sequence[int]) -> RunSet:
-        return run_simulated(
-            experiment, seeds, workers=workers, progress=lambda done, total: progress(f"{name}: runs", done, total)
-        )
-
-    return run_variant
+    return recommend(experiment, simulate, first_seed=first_seed, progress=progress)
 
 
 def _containers(experiment: Experiment, progress: Callable[[str, int, int], None]) -> Any:
@@ -194,16 +211,20 @@ def _finish(outcome: Any, as_json: bool, document: dict[str, Any] | None = None)
 @cli.command(epilog=EXITS)
 @FILE
 @FIRST_SEED
+@EXECUTOR
 @WORKERS
 @RESULTS
 @JSON
 @QUIET
-def tune(file: Path, first_seed: int, workers: int | None, results: Path, as_json: bool, quiet: bool) -> None:
+def tune(
+    file: Path, first_seed: int, executor: str, workers: int | None, results: Path, as_json: bool, quiet: bool
+) -> None:
     """Search the file's `tune` space, confirm the best settings on fresh seeds, recommend or refuse."""
     experiment, text = load(file)
     from lab.suite import Place, store_tuning
 
-    found = _recommend(file, experiment, workers, first_seed, _progress(quiet))
+    simulate = _simulator(experiment, executor, workers, quiet)
+    found = _recommend(file, experiment, simulate, first_seed, _progress(quiet))
     outcome = store_tuning(experiment, found, Place(file, text, results))
     document = outcome.as_json() | {"schema": "driftlab.tune/1", "recommendation": found.as_json()}
     _finish(outcome, as_json, document)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -23,6 +23,8 @@ from lab.store import canonical_json
 POOL_WORTH_S = 3.0  # below this much remaining work a pool costs more than it saves
 CURVE_RUNS_MAX = 40
 CURVE_POINTS_MAX = 400
+AUTO, REFERENCE, COMPILED = "auto", "reference", "compiled"
+EXECUTORS = (AUTO, REFERENCE, COMPILED)
 Progress = Callable[[int, int], None]
 Runner = Callable[[Experiment, int], History]
 
@@ -116,32 +118,65 @@ def simulate(experiment: Experiment, seed: int) -> History:
     return reference.run(prepare(experiment), seed)
 
 
-def _judge_many(experiment: Experiment, seeds: Sequence[int]) -> list[RunRow]:
-    from lab.engines import reference
+def choose_executor(experiment: Experiment, wanted: str, say: Callable[[str], None] = lambda _: None) -> str:
+    """Return the executor that runs an experiment: the one that is `wanted`, or for "auto" compiled where it lifts.
+
+    Compiles now what is not on disk yet, saying so. Raise LiftError if "compiled" is wanted and the protocol cannot be.
+    """
+    if wanted == REFERENCE:
+        return REFERENCE
+    from lab.engines import compiled
+    from lab.protocols import PROTOCOLS
+
+    try:
+        compiled.load(PROTOCOLS[experiment.system.protocol][0], say)
+    except compiled.LiftError:
+        if wanted == COMPILED:
+            raise
+        return REFERENCE
+    return COMPILED
+
+
+def _histories(experiment: Experiment, seeds: Sequence[int], executor: str) -> Iterator[History]:
     from lab.engines.scenario import prepare
 
     scenario = prepare(experiment)
-    return [judge(reference.run(scenario, seed)) for seed in seeds]
+    if executor == COMPILED:
+        from lab.engines import compiled
+
+        yield from compiled.histories(scenario, seeds)
+        return
+    from lab.engines import reference
+
+    for seed in seeds:
+        yield reference.run(scenario, seed)
+
+
+def _judge_many(experiment: Experiment, seeds: Sequence[int], executor: str) -> list[RunRow]:
+    return [judge(history) for history in _histories(experiment, seeds, executor)]
 
 
 def run_simulated(
-    experiment: Experiment, seeds: Sequence[int], *, workers: int | None = None, progress: Progress | None = None
+    experiment: Experiment,
+    seeds: Sequence[int],
+    *,
+    executor: str = AUTO,
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> RunSet:
-    """Run every seed on the simulator. Results do not depend on `workers` (default: one a core)."""
-    result = RunSet(experiment, "sim", "reference")
+    """Run every seed on the simulator. Results depend neither on `executor` nor on `workers` (default: one a core)."""
+    executor = choose_executor(experiment, executor)
+    result = RunSet(experiment, "sim", executor)
     started = time.monotonic()
-    pilot_s = 0.0
-    for number, seed in enumerate(seeds):
-        left = len(seeds) - number
-        if number and workers != 1 and pilot_s / number * left > POOL_WORTH_S:
-            rest = _run_pool(experiment, seeds[number:], workers or os.cpu_count() or 1)
-            for row in rest:
+    for number, history in enumerate(_histories(experiment, seeds, executor)):
+        result.rows.append(judge(history))
+        _report(progress, number + 1, len(seeds))
+        left = len(seeds) - number - 1
+        if workers != 1 and (time.monotonic() - started) / (number + 1) * left > POOL_WORTH_S:
+            for row in _run_pool(experiment, seeds[number + 1 :], executor, workers or os.cpu_count() or 1):
                 result.rows.append(row)
                 _report(progress, len(result.rows), len(seeds))
             break
-        result.rows += _judge_many(experiment, [seed])
-        pilot_s = time.monotonic() - started
-        _report(progress, len(result.rows), len(seeds))
     result.wall_s = time.monotonic() - started
     return result
 
@@ -151,11 +186,11 @@ def _report(progress: Progress | None, done: int, total: int) -> None:
         progress(done, total)
 
 
-def _run_pool(experiment: Experiment, seeds: Sequence[int], workers: int) -> Iterable[RunRow]:
-    size = max(1, min(16, len(seeds) // (2 * workers) or 1))
+def _run_pool(experiment: Experiment, seeds: Sequence[int], executor: str, workers: int) -> Iterable[RunRow]:
+    size = max(1, min(64, len(seeds) // (4 * workers) or 1))
     blocks = [seeds[start : start + size] for start in range(0, len(seeds), size)]
     with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
-        for future in [pool.submit(_judge_many, experiment, block) for block in blocks]:
+        for future in [pool.submit(_judge_many, experiment, block, executor) for block in blocks]:
             yield from future.result()
 
 

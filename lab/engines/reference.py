@@ -1,121 +1,112 @@
-"""The reference executor: a protocol class run as it is inside SimPy. Readable, breakpoints work, every effect in one place.
+"""The reference executor: a protocol class run as it is inside SimPy. Readable, breakpoints work, every effect in one
+place.
 
-Order is (time_ns, sequence of scheduling): SimPy's own order of equal times. Every event carries a 63-bit key; an effect's key is
-derived from the key of the event being handled and the effect itself, so luck depends on what happens, not on when it is drawn.
+Order is (time_ns, sequence of scheduling): SimPy's own order of equal times. Every event carries a 63-bit key; an
+effect's key is derived from the key of the event being handled and the effect itself, so luck depends on what happens,
+not on when it is drawn.
+
+What an event may meet before its node handles it, in this order:
+- a pause defers everything but crash and restart to its end;
+- a crash discards timers and the inbox, and raises the incarnation; overlapping outages hold a node until the last one
+  ends;
+- a message to a node that is down is lost; to one that needs time to serve, it waits in a bounded inbox.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from array import array
 from typing import Any
 
+import numpy as np
 import simpy
 from simpy.events import Event, Timeout
 
-from lab.core import draws
+from lab.core import draws, quantiles
 from lab.core.draws import mix
 from lab.core.fate import CUT_OFF as FATE_CUT
-from lab.core.fate import DUPLICATE_PPM, LOST as FATE_LOST, REORDER_PPM, fate
+from lab.core.fate import LOST as FATE_LOST
+from lab.core.fate import NO_COPY, REORDER_PPM, fate
 from lab.engines import record
+from lab.engines.context import (
+    CRASH,
+    EVENT_NAMES,
+    MESSAGE,
+    OPERATION,
+    RESTART,
+    SERVED,
+    SET,
+    START,
+    TIMER,
+    CheckedContext,
+    Context,
+    ProtocolMistake,
+    TraceRow,
+    check_node,
+    checked,
+)
 from lab.engines.scenario import EVENTS_MAX, BudgetExceeded, Scenario
 from lab.history import History
-from lab.protocols.form import allocate, reset
+from lab.protocols.form import WIPED, allocate, reset
 
-# What an event is. Part of the trace hash: never renumber.
-START, MESSAGE, TIMER, OPERATION, SET, CRASH, RESTART = range(7)
-EVENT_NAMES = ("start", "message", "timer", "operation", "set", "crash", "restart")
+__all__ = ["EVENT_NAMES", "MESSAGE", "OPERATION", "TIMER", "ProtocolMistake", "TraceRow", "run"]
 
-
-@dataclass(slots=True)
-class TraceRow:
-    """One handled event, for replays: `what` as in EVENT_NAMES, `kind` and words as the protocol defines them."""
-
-    time_ns: int
-    what: int
-    node: int
-    source: int
-    kind: int
-    words: tuple[int, int, int, int]
-    key: int
-
-
-@dataclass(slots=True)
-class _Happening:
-    what: int
-    node: int
-    source: int
-    kind: int
-    a: int
-    b: int
-    c: int
-    d: int
-    key: int
-    incarnation: int
-    counter: list[int] | None = None
-
-
-class _Context:
-    """The `ctx` of one node. Handlers' effects are collected in the out-box and drained by the engine in order."""
-
-    __slots__ = ("client", "engine", "incarnation", "key", "me", "n", "now", "outbox", "p")
-
-    def __init__(self, engine: _Engine, me: int) -> None:
-        scenario = engine.scenario
-        self.engine = engine
-        self.me = me
-        self.client = len(scenario.names) - 1
-        self.n = self.client
-        self.p = scenario.params
-        self.now = 0
-        self.key = 0
-        self.incarnation = 0
-        self.outbox: list[tuple[int, int, int, int, int, int, int, int]] = []
-
-    def send(self, target: int, kind: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> None:
-        self.outbox.append((MESSAGE, target, kind, 0, a, b, c, d))
-
-    def timer(self, delay_ns: int, kind: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> None:
-        self.outbox.append((TIMER, self.me, kind, delay_ns, a, b, c, d))
-
-    def rand(self, purpose: int) -> int:
-        return mix(mix(self.key, draws.HANDLER_DRAW), purpose)
-
-    def observe(self, what: int, a: int = 0, b: int = 0) -> None:
-        self.engine.observations.append((self.now, self.me, what, a, b))
-
-    def count(self, counter: int, amount: int = 1) -> None:
-        self.engine.counters[counter] += amount
+# A scheduled event: what, node, source, kind, a, b, c, d, key, incarnation.
+Happening = tuple[int, int, int, int, int, int, int, int, int, int]
+_MASK = draws.MASK_64
 
 
 class _Engine:
-    def __init__(self, scenario: Scenario, seed: int, events_max: int, trace: list[TraceRow] | None) -> None:
+    def __init__(
+        self, scenario: Scenario, seed: int, events_max: int, trace: list[TraceRow] | None, strict: bool
+    ) -> None:
         self.scenario = scenario
         self.seed = seed
         self.events_max = events_max
         self.trace = trace
+        self.strict = strict
         self.env = simpy.Environment()
         self.operations = scenario.operations(seed)
         self.sizes = scenario.sizes(len(self.operations))
         self.node_count = len(scenario.names)
-        self.nodes: list[Any] = [allocate(scenario.protocol, self.sizes) for _ in scenario.names]
-        self.contexts = [_Context(self, node) for node in range(self.node_count)]
-        self.incarnations = [0] * self.node_count
-        self.down = [False] * self.node_count
-        self.pauses = [scenario.pauses(name) for name in scenario.names]
-        self.current_settings: dict[int, int] = {}
+        self.nodes: list[Any] = [allocate(scenario.protocol, self.sizes, node) for node in range(self.node_count)]
+        if strict:
+            for node in self.nodes:
+                checked(node)
+        make = CheckedContext if strict else Context
         self.observations: list[tuple[int, int, int, int, int]] = []
         self.counters = [0] * len(scenario.protocol.counters)
-        self.links: dict[tuple[int, int, int, int], list[int]] = {}
-        self.losses: list[tuple[int, int]] = []
-        self.ideal = [[record.is_ideal(row) for row in rows] for rows in scenario.plan.rows]
+        self.contexts = [make(scenario, node, self.observations, self.counters) for node in range(self.node_count)]
+        self.incarnations = [0] * self.node_count
+        self.down = [0] * self.node_count  # outages that hold the node
+        self.inbox = [0] * self.node_count
+        self.busy_until = [0] * self.node_count
+        self.pauses = [scenario.pauses(name) for name in scenario.names]
+        self.has_pauses = any(self.pauses)
+        self.current_settings: dict[int, int] = {}
+        self.links: dict[tuple[int, int, int], list[int]] = {}
+        self.evidence: dict[tuple[int, int, int], list[int]] = {}
+        self.shares_links = scenario.shares_links
+        self.serves = scenario.service_ns > 0
+        self.bursts: dict[int, list[int]] = {}
+        bursts = scenario.bursts
+        means_ns = (bursts.good_ns, bursts.bad_ns) if bursts else ()
+        self.burst_tables = [quantiles.exponential(mean_ns) for mean_ns in means_ns]
+        self.ideal = [
+            [scenario.is_ideal(epoch, link) for link in range(len(rows))]
+            for epoch, rows in enumerate(scenario.plan.rows)
+        ]
+        self.now = 0
         self.epoch = 0
         self.event_count = 0
         self.trace_hash = 0
+        self._callback = self.dispatch  # bound once: it is attached to every event
 
     # Scheduling
 
-    def schedule(self, delay_ns: int, happening: _Happening) -> None:
-        Timeout(self.env, delay_ns, happening).callbacks.append(self.dispatch)
+    def schedule(self, delay_ns: int, happening: Happening) -> None:
+        callbacks = Timeout(self.env, delay_ns, happening).callbacks
+        assert callbacks is not None
+        callbacks.append(self._callback)
 
     def begin(self) -> None:
         """Schedule what is known before the run: outages, settings, node starts, the first operation."""
@@ -125,18 +116,17 @@ class _Engine:
             if outage.keep is None:
                 continue
             wipe = int(record.loses_everything(outage.keep))
-            self.schedule(outage.start_ns, _Happening(CRASH, node, node, 0, wipe, 0, 0, 0, 0, 0))
-            self.schedule(outage.stop_ns, _Happening(RESTART, node, node, 0, wipe, 0, 0, 0, 0, 0))
+            self.schedule(outage.start_ns, (CRASH, node, node, 0, wipe, 0, 0, 0, 0, 0))
+            self.schedule(outage.stop_ns, (RESTART, node, node, 0, wipe, 0, 0, 0, 0, 0))
         for setting in scenario.settings:
             number = list(scenario.protocol.settings).index(setting.name)
             value = scenario.protocol.settings[setting.name][setting.value]
             key = draws.chain(self.seed, draws.SETTING, number, setting.at_ns)
             for node in range(self.node_count - 1):
-                happening = _Happening(SET, node, node, number, value, 0, 0, 0, mix(key, node), 0)
-                self.schedule(setting.at_ns, happening)
+                self.schedule(setting.at_ns, (SET, node, node, number, value, 0, 0, 0, mix(key, node), 0))
         for node in range(self.node_count):
             key = draws.chain(self.seed, draws.NODE_START, node)
-            self.schedule(0, _Happening(START, node, node, 0, 0, 0, 0, 0, key, 0))
+            self.schedule(0, (START, node, node, 0, 0, 0, 0, 0, key, 0))
         self.schedule_operation(0)
 
     def schedule_operation(self, token: int) -> None:
@@ -144,34 +134,39 @@ class _Engine:
             operation = self.operations[token]
             client = self.node_count - 1
             key = draws.chain(self.seed, draws.ARRIVAL_TIME, token)
-            happening = _Happening(OPERATION, client, client, 0, token, operation.key, 0, 0, key, 0)
-            self.schedule(operation.at_ns - self.env.now, happening)
+            happening = (OPERATION, client, client, 0, token, operation.key, 0, 0, key, 0)
+            self.schedule(operation.at_ns - self.now, happening)
 
     # Handling
 
     def dispatch(self, event: Event) -> None:
-        happening: _Happening = event.value
-        node, what = happening.node, happening.what
-        now = self.env.now
-        if self.pauses[node] and what not in (CRASH, RESTART):
+        happening: Happening = event._value
+        what, node, source, kind, a, b, c, d, key, incarnation = happening
+        now: int = self.env.now  # type: ignore[assignment]
+        self.now = now
+        if self.has_pauses and what not in (CRASH, RESTART):
             resume_ns = self.resume_ns(node, now)
             if resume_ns > now:
                 self.schedule(resume_ns - now, happening)
                 return
-        if what == OPERATION:
-            self.schedule_operation(happening.a + 1)
-        if not self.reaches(happening):
+        if not self.reaches(happening, now):
             return
         self.event_count += 1
         if self.event_count > self.events_max:
             name = self.scenario.names[node]
             raise BudgetExceeded(f"over {self.events_max} events at {now} ns, last at {name} ({EVENT_NAMES[what]})")
-        self.note(happening, now)
+        meta = what + (kind << 4) + (node << 12) + (source << 32) + (incarnation << 52)
+        self.trace_hash = mix(self.trace_hash, key + 3 * meta + 5 * a + 7 * b + 11 * c + 13 * d + 17 * now)
+        if self.trace is not None:
+            shown = MESSAGE if what == SERVED else what
+            self.trace.append(TraceRow(now, shown, node, source, kind, (a, b, c, d), key))
         context = self.contexts[node]
-        context.now, context.key, context.incarnation = now, happening.key, self.incarnations[node]
+        context.now, context.key, context.incarnation = now, key, self.incarnations[node]
         self.handle(happening, self.nodes[node], context)
         if context.outbox:
             self.drain(context)
+        if self.strict:
+            check_node(self.nodes[node])
 
     def resume_ns(self, node: int, now: int) -> int:
         """Return when a paused node runs again; `now` if it runs."""
@@ -180,138 +175,211 @@ class _Engine:
                 return stop_ns
         return now
 
-    def reaches(self, happening: _Happening) -> bool:
+    def reaches(self, happening: Happening, now: int) -> bool:
         """Return whether the event finds its node running; count a message that does not."""
-        node, what = happening.node, happening.what
+        what, node, source, kind, a, _, _, _, _, incarnation = happening
         if what == MESSAGE:
-            assert happening.counter is not None
-            column = record.DOWN if self.down[node] else record.DELIVERED
-            happening.counter[column] += 1
-            return not self.down[node]
+            if self.serves and node < self.node_count - 1:
+                column = self.admit(happening, now)
+            else:
+                column = record.DOWN if self.down[node] else record.DELIVERED
+            if column >= 0:
+                self.link_counter(source, node, kind)[column] += 1
+            return column == record.DELIVERED
         if what == TIMER:
-            return not self.down[node] and happening.incarnation == self.incarnations[node]
-        if what == SET:
-            self.current_settings[happening.kind] = happening.a
+            return not self.down[node] and incarnation == self.incarnations[node]
+        if what == SERVED:
+            alive = incarnation == self.incarnations[node]  # else a crash since its arrival took the inbox with it
+            if alive:
+                self.inbox[node] -= 1
+            self.link_counter(source, node, kind)[record.DELIVERED if alive else record.DOWN] += 1
+            return alive
+        if what == OPERATION:
+            self.schedule_operation(a + 1)
+        elif what == SET:
+            self.current_settings[kind] = a
             return not self.down[node]
+        elif what == START:
+            return self.incarnations[node] == 0
         return True
 
-    def handle(self, happening: _Happening, node: Any, context: _Context) -> None:
-        what, h = happening.what, happening
-        if what == MESSAGE:
-            node.on_message(context, h.source, h.kind, h.a, h.b, h.c, h.d)
+    def admit(self, happening: Happening, now: int) -> int:
+        """Return the link counter that a message's arrival at a serving node raises, or -1 when it now waits in the
+        inbox.
+        """
+        _, node, source, kind, a, b, c, d, key, _ = happening
+        if self.down[node]:
+            return record.DOWN
+        if self.inbox[node] >= self.scenario.inbox_limit:
+            return record.OVERFLOW
+        self.inbox[node] += 1
+        finish_ns = max(now, self.busy_until[node]) + self.scenario.service_ns
+        self.busy_until[node] = finish_ns
+        self.schedule(finish_ns - now, (SERVED, node, source, kind, a, b, c, d, key, self.incarnations[node]))
+        return -1
+
+    def handle(self, happening: Happening, node: Any, context: Context) -> None:
+        what, index, source, kind, a, b, c, d, _, _ = happening
+        if what in (MESSAGE, SERVED):
+            node.on_message(context, source, kind, a, b, c, d)
         elif what == TIMER:
-            node.on_timer(context, h.kind, h.a, h.b, h.c, h.d)
+            node.on_timer(context, kind, a, b, c, d)
         elif what == OPERATION:
-            node.on_operation(context, h.a, h.b)
+            node.on_operation(context, a, b)
         elif what == START:
             node.on_start(context)
         elif what == SET:
-            node.on_set(context, h.kind, h.a)
+            node.on_set(context, kind, a)
         elif what == CRASH:
-            self.crash(h.node, bool(h.a))
+            self.crash(index, bool(a))
         else:
-            self.restart(h.node, node, context)
+            self.restart(index, node, context)
 
     def crash(self, index: int, wipe: bool) -> None:
-        self.down[index] = True
+        self.down[index] += 1
         self.incarnations[index] += 1
+        self.inbox[index] = self.busy_until[index] = 0
         reset(self.nodes[index], self.sizes, lambda declared: wipe or not declared.durable)
+        if self.strict:
+            checked(self.nodes[index])
         if wipe:
-            self.losses.append((index, self.env.now))
+            self.observations.append((self.now, index, WIPED, 0, 0))
 
-    def restart(self, index: int, node: Any, context: _Context) -> None:
-        self.down[index] = False
+    def restart(self, index: int, node: Any, context: Context) -> None:
+        self.down[index] -= 1
+        if self.down[index]:
+            return
         context.key = draws.chain(self.seed, draws.NODE_RESTART, index, self.incarnations[index])
         node.on_start(context)
-        for setting, value in self.current_settings.items():
+        for setting, value in sorted(self.current_settings.items()):
             node.on_set(context, setting, value)
-
-    def note(self, h: _Happening, now: int) -> None:
-        meta = h.what + (h.node << 4) + (h.source << 12) + (h.kind << 20)
-        word = h.key + 3 * meta + 5 * h.a + 7 * h.b + 11 * h.c + 13 * h.d
-        self.trace_hash = mix(mix(self.trace_hash, now), word)
-        if self.trace is not None:
-            self.trace.append(TraceRow(now, h.what, h.node, h.source, h.kind, (h.a, h.b, h.c, h.d), h.key))
 
     # Effects
 
-    def drain(self, context: _Context) -> None:
+    def drain(self, context: Context) -> None:
         """Turn the out-box into events: keys, fates and order are decided here and nowhere else."""
         seen: dict[tuple[int, int, int, int], int] = {}
-        me, incarnation = context.me, self.incarnations[context.me]
+        me, incarnation, parent = context.me, self.incarnations[context.me], context.key
+        several = len(context.outbox) > 1
         for what, target, kind, delay_ns, a, b, c, d in context.outbox:
-            identity = (what, target, kind, a)
-            occurrence = seen.get(identity, 0)
-            seen[identity] = occurrence + 1
             word = (draws.EFFECT_SEND if what == MESSAGE else draws.EFFECT_TIMER) + (kind << 8) + (target << 16)
-            key = mix(mix(context.key, word), a)
-            if occurrence:
-                key = mix(key, occurrence)
-            happening = _Happening(what, target, me, kind, a, b, c, d, key, incarnation)
+            key = mix(mix(parent, word), a)
+            if several:
+                identity = (what, target, kind, a)
+                occurrence = seen.get(identity, 0)
+                seen[identity] = occurrence + 1
+                if occurrence:
+                    key = mix(key, occurrence)
+            happening = (what, target, me, kind, a, b, c, d, key, incarnation)
             if what == MESSAGE:
                 self.transmit(happening)
             else:
                 self.schedule(delay_ns, happening)
         context.outbox.clear()
 
-    def transmit(self, message: _Happening) -> None:
+    def link_counter(self, source: int, target: int, kind: int) -> list[int]:
+        """Return the counters of one message kind on a link."""
+        place = (0, 0, kind) if self.shares_links else (source, target, kind)
+        counter = self.links.get(place)
+        if counter is None:
+            counter = self.links[place] = [0] * record.COUNTER_COLUMNS
+        return counter
+
+    def transmit(self, message: Happening) -> None:
         """Send a message over its link: count it, decide its fate, schedule its copies."""
-        plan, now = self.scenario.plan, self.env.now
+        plan, now = self.scenario.plan, self.now
         while self.epoch + 1 < len(plan.boundaries_ns) and plan.boundaries_ns[self.epoch + 1] <= now:
             self.epoch += 1
-        link = message.source * self.node_count + message.node
-        place = (self.epoch, message.source, message.node, message.kind)
-        counter = self.links.setdefault(place, [0] * record.COUNTER_COLUMNS)
+        _, target, source, kind, a, b, c, d, key, incarnation = message
+        link = 0 if self.shares_links else source * self.node_count + target
+        counter = self.link_counter(source, target, kind)
         counter[record.SENT] += 1
-        message.counter = counter
         if self.ideal[self.epoch][link]:
             self.schedule(0, message)
             return
+        place = (self.epoch, 0, 0) if self.shares_links else (self.epoch, source, target)
+        evidence = self.evidence.get(place)
+        if evidence is None:
+            evidence = self.evidence[place] = [0] * record.EVIDENCE_COLUMNS
+        if self.burst_tables and self.is_burst_loss(link, now, key):
+            counter[record.LOST] += 1
+            evidence[record.E_LOST] += 1
+            return
         row = plan.rows[self.epoch][link]
-        first, second = fate(row, plan.tables, message.key)
-        if row[DUPLICATE_PPM] and second != -3:
+        first, second = fate(row, plan.tables, key)
+        copies = [(first, key)]
+        if second != NO_COPY:
+            copies.append((second, mix(key, draws.COPY)))
             counter[record.DUPLICATED] += 1
-        for delay_ns, key in ((first, message.key), (second, mix(message.key, draws.COPY))):
+            evidence[record.E_DUPLICATED] += 1
+        for delay_ns, own in copies:
             if delay_ns >= 0:
-                self.deliver(message, delay_ns, key, row, counter)
+                if delay_ns > 0:
+                    evidence[record.E_DELAYED] += 1
+                if row[REORDER_PPM] and draws.below(mix(own, draws.REORDER), row[REORDER_PPM]):
+                    counter[record.REORDERED] += 1
+                    evidence[record.E_REORDERED] += 1
+                self.schedule(delay_ns, (MESSAGE, target, source, kind, a, b, c, d, own, incarnation))
             elif delay_ns == FATE_LOST:
                 counter[record.LOST] += 1
+                evidence[record.E_LOST] += 1
             elif delay_ns == FATE_CUT:
                 counter[record.CUT_OFF] += 1
+                evidence[record.E_CUT] += 1
 
-    def deliver(self, message: _Happening, delay_ns: int, key: int, row: tuple[int, ...], counter: list[int]) -> None:
-        if delay_ns > 0:
-            counter[record.DELAYED] += 1
-        if row[REORDER_PPM] and draws.below(mix(key, draws.REORDER), row[REORDER_PPM]):
-            counter[record.REORDERED] += 1
-        m = message
-        copy = _Happening(m.what, m.node, m.source, m.kind, m.a, m.b, m.c, m.d, key, m.incarnation, counter)
-        self.schedule(delay_ns, copy)
+    def is_burst_loss(self, link: int, now: int, key: int) -> bool:
+        """Return whether the link's bursts take the message: sojourns alternate, good first, keyed by number."""
+        bursts = self.scenario.bursts
+        assert bursts is not None
+        base = draws.chain(self.seed, draws.BURST, link)
+        chain = self.bursts.get(link)
+        if chain is None:
+            chain = self.bursts[link] = [1, quantiles.lookup(self.burst_tables[0], mix(base, 0))]
+        while chain[1] <= now:  # [sojourns so far, when the last of them ends]
+            chain[1] += quantiles.lookup(self.burst_tables[chain[0] % 2], mix(base, chain[0]))
+            chain[0] += 1
+        share_ppm = bursts.good_loss_ppm if chain[0] & 1 else bursts.bad_loss_ppm
+        return bool(draws.below(mix(key, draws.BURST_LOSS), share_ppm))
 
 
 def run(
-    scenario: Scenario, seed: int, *, events_max: int = EVENTS_MAX, trace: list[TraceRow] | None = None
+    scenario: Scenario,
+    seed: int,
+    *,
+    events_max: int = EVENTS_MAX,
+    trace: list[TraceRow] | None = None,
+    strict: bool = False,
+    states: dict[str, list[list[int] | None]] | None = None,
 ) -> History:
     """Run one seed to the scenario's horizon and return its history; append every handled event to `trace` if given.
 
-    Raise BudgetExceeded when the run handles more than `events_max` events.
+    `strict` refuses what compiled code could not hold: negative indices and numbers over 64 bits. `states` receives
+    every field of every node as it is at the end. Raise BudgetExceeded when the run handles more than `events_max`
+    events.
     """
-    engine = _Engine(scenario, seed, events_max, trace)
+    engine = _Engine(scenario, seed, events_max, trace, strict)
     engine.begin()
     engine.env.run(until=scenario.horizon_ns)
-    replicas = engine.nodes[:-1]
+    if states is not None:
+        for name in scenario.protocol.fields:
+            states[name] = [_values(getattr(node, name, None)) for node in engine.nodes]
     raw = record.Raw(
         seed=seed,
         executor="reference",
-        operations=engine.operations,
-        observations=engine.observations,
+        intended_ns=np.array([operation.at_ns for operation in engine.operations], dtype=np.int64),
+        keys=np.array([operation.key for operation in engine.operations], dtype=np.int64),
+        observations=np.asarray(engine.observations, dtype=np.int64).reshape(-1, 5),
         counters=dict(zip(scenario.protocol.counters, engine.counters, strict=True)),
         links=engine.links,
-        key_sequences=[node.key_sequence for node in replicas],
-        log_tokens=[node.log_token for node in replicas],
-        prefixes=[node.prefix for node in replicas],
+        evidence=engine.evidence,
+        finals=[record.final_state(vars(node)) for node in engine.nodes[:-1]],
         event_count=engine.event_count,
         trace_hash=engine.trace_hash,
-        losses=engine.losses,
     )
     return record.build(scenario, raw)
+
+
+def _values(value: Any) -> list[int] | None:
+    if value is None:
+        return None
+    return list(value) if isinstance(value, array) else [int(value)]

@@ -1,8 +1,8 @@
 """The form in which a protocol is written: one plain class that every simulated executor runs.
 
-A protocol declares int64 fields with `durable` and `volatile`, and has `on_start / on_timer / on_message / on_operation / on_set`.
-Handlers change `self` and call `ctx`; they hold no clock, generator, socket or log. Everything is a 64-bit integer, so the same source
-can be interpreted (reference executor) and lifted into compiled code.
+A protocol declares int64 fields with `durable` and `volatile`, and has `on_start / on_timer / on_message / on_operation
+/ on_set`. Handlers change `self` and call `ctx`; they hold no clock, generator, socket or log. Everything is a 64-bit
+integer, so the same source can be interpreted (reference executor) and lifted into compiled code.
 """
 
 from __future__ import annotations
@@ -10,27 +10,34 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 Vector = array  # of type code "q": 64-bit integers
+Owner = Literal["", "replica", "leader", "client"]
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One declared field: `size` names a dimension ("" is a scalar); durable fields survive a crash that keeps durable state."""
+    """One declared field: `size` names a dimension ("" is a scalar); durable fields survive a crash that keeps durable
+    state.
+    """
 
     size: str
     durable: bool
+    on: Owner = ""
 
 
-def durable(size: str = "") -> Any:
-    """Declare a field that survives `crash: { keep: durable }`; a vector if `size` names a dimension."""
-    return Field(size, True)
+def durable(size: str = "", *, on: Owner = "") -> Any:
+    """Declare a field that survives `crash: { keep: durable }`; a vector if `size` names a dimension.
+
+    `on` says which nodes have it ("" is all): a field that only one of them needs costs nothing on the others.
+    """
+    return Field(size, True, on)
 
 
-def volatile(size: str = "") -> Any:
-    """Declare a field that is 0 again after every restart; a vector if `size` names a dimension."""
-    return Field(size, False)
+def volatile(size: str = "", *, on: Owner = "") -> Any:
+    """Declare a field that is 0 again after every restart; `size` and `on` as in `durable`."""
+    return Field(size, False, on)
 
 
 class Context(Protocol):
@@ -66,6 +73,7 @@ SUPERSEDED = 3  # sequence, token: it is in the log here, a newer update of its 
 ACKNOWLEDGED = 4  # token: the client knows that it is stored
 REJECTED = 5  # token: the client knows that it is not
 ATTEMPTED = 6  # token: the client sent it (again)
+WIPED = 7  # observed by the executor: a crash took all the node's state
 
 
 class ProtocolClass(Protocol):
@@ -102,15 +110,32 @@ def protocol(cls: _Class) -> _Class:
     return cls
 
 
-def allocate(cls: Any, sizes: Mapping[str, int]) -> Any:
-    """Return a node of protocol `cls` with all fields 0 and vectors of the given sizes."""
+def owns(declared: Field, index: int, replica_count: int) -> bool:
+    """Return whether node `index` has a field: replicas are 0..replica_count-1 and 0 leads, then comes the client."""
+    if declared.on == "replica":
+        return index < replica_count
+    if declared.on == "leader":
+        return index == 0
+    return declared.on == "" or index == replica_count
+
+
+def allocate(cls: Any, sizes: Mapping[str, int], index: int | None = None) -> Any:
+    """Return node `index` of protocol `cls` with all its fields 0 and vectors of the given sizes; without index, every
+    field.
+    """
     node = cls()
-    reset(node, sizes, lambda _: True)
+    for name, declared in cls.fields.items():
+        if index is None or owns(declared, index, sizes["nodes"] - 1):
+            setattr(node, name, _zero(declared, sizes))
     return node
 
 
 def reset(node: Any, sizes: Mapping[str, int], wanted: Callable[[Field], bool]) -> None:
-    """Set to 0 every field for which `wanted(field)`."""
+    """Set to 0 every field that the node has and for which `wanted(field)`."""
     for name, declared in type(node).fields.items():
-        if wanted(declared):
-            setattr(node, name, array("q", bytes(8 * sizes[declared.size])) if declared.size else 0)
+        if wanted(declared) and hasattr(node, name):
+            setattr(node, name, _zero(declared, sizes))
+
+
+def _zero(declared: Field, sizes: Mapping[str, int]) -> Any:
+    return array("q", bytes(8 * sizes[declared.size])) if declared.size else 0

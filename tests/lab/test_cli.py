@@ -47,6 +47,14 @@ def test_run_prints_one_document_and_repeats_to_the_byte(small: Path) -> None:
         assert {"value", "low", "high", "n", "unit", "censored"} <= set(measure)
 
 
+def test_both_executors_give_the_same_digest_and_measures(small: Path) -> None:
+    compiled = run_json(small, "--executor", "compiled")
+    reference = run_json(small, "--executor", "reference")
+    assert (compiled["executor"], reference["executor"]) == ("compiled", "reference")
+    assert compiled["digest"] == reference["digest"]
+    assert compiled["measures"] == reference["measures"]
+
+
 def test_results_do_not_depend_on_hash_seed_or_processes(small: Path) -> None:
     results = small.parent / "r"
     digests = {

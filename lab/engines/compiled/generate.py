@@ -1,0 +1,209 @@
+"""The generated module of a protocol: written once, named by the hash of everything it consists of, compiled by Numba,
+kept.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lab.core import backoff, draws, fate, quantiles
+from lab.engines.compiled.kernel import effects, entry, loop, memory, network, primitives, queue, summary, workload
+from lab.engines.compiled.lift import Lifted, lift
+from lab.engines.compiled.lint import LiftError
+
+SHARED: tuple[Callable[..., Any], ...] = (
+    draws.below, draws.scale, quantiles.lookup, fate.copy_delay_ns, fate.fate, backoff.backoff_ns,
+)  # fmt: skip
+BEFORE_PROTOCOL = (effects,)
+AFTER_PROTOCOL = (queue, network, workload, loop, summary, entry)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A protocol's module, ready to run."""
+
+    lifted: Lifted
+    module: ModuleType
+    path: Path
+    was_cached: bool
+
+
+def cache_folder() -> Path:
+    """Return where generated modules are kept: $DRIFTLAB_CACHE, or .lab/cache in the current folder."""
+    return Path(os.environ.get("DRIFTLAB_CACHE") or Path(".lab") / "cache").absolute()
+
+
+def _body(module: ModuleType) -> str:
+    """Return a kernel file's text behind its imports."""
+    source = inspect.getsource(module)
+    last = 0
+    for node in ast.parse(source).body:
+        is_guard = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if isinstance(node, (ast.ImportFrom, ast.Import)) or is_guard or is_docstring:
+            last = node.end_lineno or last
+    return "\n".join(source.splitlines()[last:]).strip("\n") + "\n"
+
+
+def _imported_constants(module: ModuleType) -> dict[str, int]:
+    """Return the integers that a kernel file imports for its text."""
+    found: dict[str, int] = {}
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        if not isinstance(node, ast.ImportFrom) or not node.module or not node.module.startswith("lab."):
+            continue
+        owner = importlib.import_module(node.module)
+        for alias in node.names:
+            value = getattr(owner, alias.name, None)
+            if alias.name != "*" and isinstance(value, int):
+                found[alias.asname or alias.name] = value
+    return found
+
+
+class _Stripper(ast.NodeTransformer):
+    """Take annotations off a shared function and prefix the constants it reads."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.namespace = function.__globals__
+        self.constants: dict[str, int] = {}
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.returns = None
+        for argument in node.args.args:
+            argument.annotation = None
+        node.decorator_list = [ast.Name("inlined", ast.Load())]
+        self.generic_visit(node)
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        value = self.namespace.get(node.id)
+        if isinstance(value, int):
+            self.constants[f"F_{node.id}"] = value
+            return ast.Name(f"F_{node.id}", node.ctx)
+        return node
+
+
+def _shared() -> str:
+    """Return the text of the functions that interpreted and compiled runs share."""
+    constants: dict[str, int] = {}
+    texts = []
+    for function in SHARED:
+        stripper = _Stripper(function)
+        tree = stripper.visit(ast.parse(inspect.getsource(function)).body[0])
+        for name, value in stripper.constants.items():
+            if constants.setdefault(name, value) != value:
+                raise LiftError(f"{function.__name__}: the constant {name[2:]} has two meanings in shared functions")
+        texts.append(ast.unparse(ast.fix_missing_locations(tree)))
+    return (
+        "\n".join(f"{name} = {value}" for name, value in sorted(constants.items()))
+        + "\n\n\n"
+        + "\n\n\n".join(texts)
+        + "\n"
+    )
+
+
+def module_text(lifted: Lifted) -> str:
+    """Return the generated module of a lifted protocol."""
+    constants: dict[str, int] = {}
+    for part in (*BEFORE_PROTOCOL, *AFTER_PROTOCOL):
+        constants.update(_imported_constants(part))
+    parameters = "\n".join(f"P_{name} = {memory.PARAMETERS + index}" for index, name in enumerate(lifted.parameters))
+    pieces = [
+        f'"""{lifted.name} of {lifted.file}, compiled together with the engine. Generated: edits are lost."""\n\n'
+        "from __future__ import annotations\n\nfrom pathlib import Path\nfrom typing import Any\n\n"
+        "from numba import njit, types\n"
+        "from numba.extending import intrinsic\n\nWords = Tables = Any\n",
+        _body(primitives),
+        _body(memory),
+        "\n".join(f"{name} = {value}" for name, value in sorted(constants.items())) + "\n",
+        _shared(),
+        *[_body(part) for part in BEFORE_PROTOCOL],
+        f"# The protocol: {lifted.file}\n\n{parameters}\n{lifted.text}",
+        *[_body(part) for part in AFTER_PROTOCOL],
+    ]
+    return _without_unused("\n\n".join(pieces))
+
+
+def _without_unused(text: str) -> str:
+    """Return the module without the functions that its entry does not reach: each would cost time to compile."""
+    tree = ast.parse(text)
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    reached: set[str] = set()
+    waiting = ["run_chunk", "inlined", "called", "entry"]
+    while waiting:
+        name = waiting.pop()
+        if name in functions and name not in reached:
+            reached.add(name)
+            waiting += [node.id for node in ast.walk(functions[name]) if isinstance(node, ast.Name)]
+    lines = text.splitlines()
+    for name, node in functions.items():
+        if name not in reached:
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            for number in range(first - 1, node.end_lineno or node.lineno):
+                lines[number] = ""
+    return re.sub(r"\n{4,}", "\n\n\n", "\n".join(lines)) + "\n"
+
+
+def text_hash(text: str) -> str:
+    """Return the name of a generated module: its text and what compiles it."""
+    import llvmlite
+    import numba
+    from llvmlite import binding
+
+    processor = f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
+    versions = f"{sys.version_info[:2]} {numba.__version__} {llvmlite.__version__} {processor}"
+    return hashlib.sha256(f"{versions}\n{text}".encode()).hexdigest()[:20]
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Write a file unless it is there; Numba's cache looks at its time, so it is never written again."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(name, path)
+
+
+def _import(path: Path) -> ModuleType:
+    name = f"driftlab_generated_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # Numba looks a function's module up by name
+    spec.loader.exec_module(module)
+    return module
+
+
+@lru_cache(maxsize=32)
+def _load(cls: Any, folder: Path, announce: Callable[[str], None] | None) -> Compiled:
+    lifted = lift(cls)
+    text = module_text(lifted)
+    path = folder / f"{lifted.name.lower()}_{text_hash(text)}.py"
+    was_cached = path.exists() and any(path.parent.glob(f"__pycache__/{path.stem}.run_chunk-*.nbi"))
+    if not was_cached and announce is not None:
+        announce(f"compiling {lifted.name} (once, some seconds)")
+    _write_once(path, text)
+    return Compiled(lifted, _import(path), path, was_cached)
+
+
+def load(cls: Any, announce: Callable[[str], None] | None = None) -> Compiled:
+    """Return a protocol's compiled module; compile it (some seconds) unless it is on disk.
+
+    Raise LiftError for a class that cannot be lifted. `announce` gets one sentence before a compilation.
+    """
+    return _load(cls, cache_folder(), announce)
