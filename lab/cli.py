@@ -44,8 +44,7 @@ def _fail(error: Exception) -> NoReturn:
     if type(error).__name__ == "SpecErrors":
         click.echo(error.render(), err=True)  # type: ignore[attr-defined]
         sys.exit(SPEC)
-    if type(error).__name__ == "BudgetExceeded":
-        code = BUDGET
+    code = {"BudgetExceeded": BUDGET, "LiftError": SPEC, "ProtocolMistake": SPEC}.get(type(error).__name__, code)
     if isinstance(code, int):
         click.echo(f"lab: {error}", err=True)
         sys.exit(code)
@@ -167,15 +166,19 @@ def run(
 
 
 def _simulator(experiment: Experiment, executor: str, workers: int | None, quiet: bool) -> Callable[..., RunSet]:
-    """Return a function that simulates (experiment, seeds, progress); compiles first what is not on disk yet."""
+    """Return a function that simulates (experiment, seeds, progress); its first call compiles what is not on disk."""
     from lab.run import choose_executor, run_simulated
 
-    chosen = choose_executor(experiment, executor, lambda text: None if quiet else click.echo(text, err=True))
+    chosen: list[str] = []  # chosen, and compiled, at the first use: the container plane needs neither
 
     def simulate(
         candidate: Experiment, seeds: Sequence[int], progress: Callable[[int, int], None] | None = None
     ) -> RunSet:
-        return run_simulated(candidate, seeds, executor=chosen, workers=workers, progress=progress)
+        if not chosen:
+            chosen.append(
+                choose_executor(experiment, executor, lambda text: None if quiet else click.echo(text, err=True))
+            )
+        return run_simulated(candidate, seeds, executor=chosen[0], workers=workers, progress=progress)
 
     return simulate
 

@@ -50,7 +50,7 @@ def hint(file: str) -> str:
 
     reason = available()
     if reason:
-        return f"The same on real replicas needs a Docker engine ({reason}); see `lab doctor`."
+        return f"The same on real replicas is not possible here: {reason}. `lab doctor` says more."
     return f"The same on real replicas: .venv/bin/lab run {file} --plane containers --seeds 1"
 
 
