@@ -370,6 +370,44 @@ def schema() -> None:
     print_json(json_schema())
 
 
+@cli.command(epilog=EXITS)
+@click.option("--quick", is_flag=True, help="Fewer repetitions and smaller worlds; seconds instead of minutes.")
+@JSON
+def bench(quick: bool, as_json: bool) -> None:
+    """Measure the executors against each other and against hand-written loops (read docs/engine.md first)."""
+    from lab.engines import bench as measuring
+
+    document = measuring.document(quick=quick)
+    if as_json:
+        print_json(document)
+        return
+    for line in measuring.lines(document):
+        click.echo(line)
+
+
+@cli.command(epilog=EXITS)
+@click.option("--identity", type=click.IntRange(1, 10_000_000), default=300, show_default=True, help="Random cases.")
+@click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="Number of the first case.")
+@WORKERS
+@JSON
+@QUIET
+def selftest(identity: int, first: int, workers: int | None, as_json: bool, quiet: bool) -> None:
+    """Check that both executors agree to the bit on random protocols, parameters, faults and seeds."""
+    from lab.engines.identity import check
+
+    progress = _progress(quiet)
+    found = check(
+        identity, first=first, workers=workers, progress=lambda done, total: progress("identity", done, total)
+    )
+    if as_json:
+        print_json({"schema": "driftlab.selftest/1", "identity": found})
+    else:
+        click.echo(f"identity: {found['equal']} of {found['cases']} cases equal")
+        for difference in found["differences"]:
+            click.echo(f"  {difference}")
+    sys.exit(0 if found["equal"] == found["cases"] else INTERNAL)
+
+
 def _terminate(number: int, _: Any) -> NoReturn:
     raise SystemExit(128 + number)
 
