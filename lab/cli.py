@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 if TYPE_CHECKING:
-    from lab.run import RunSet
+    from lab.run import Judging, RunSet
     from lab.spec.schema import Experiment
-    from lab.tuning.recommend import Recommendation
 
 EXITS = """
 \b
@@ -152,7 +151,12 @@ def run(
     progress = _progress(quiet)
     place = Place(file, text, results)
     simulate = _simulator(experiment, executor, workers, quiet)
-    found = _recommend(file, experiment, simulate, first_seed, progress) if with_tuning else None
+    found = None
+    if with_tuning:
+        from lab.tuning.recommend import recommend
+
+        _need_tuning(file, experiment)
+        found = recommend(experiment, simulate, first_seed=first_seed, progress=progress)
     if plane == "sim":
 
         def run_variant(name: str, variant: Experiment, seeds: Sequence[int]) -> RunSet:
@@ -167,34 +171,28 @@ def run(
 
 def _simulator(experiment: Experiment, executor: str, workers: int | None, quiet: bool) -> Callable[..., RunSet]:
     """Return a function that simulates (experiment, seeds, progress); its first call compiles what is not on disk."""
-    from lab.run import choose_executor, run_simulated
+    from lab.run import choose_executor, judge, run_simulated
 
     chosen: list[str] = []  # chosen, and compiled, at the first use: the container plane needs neither
 
     def simulate(
-        candidate: Experiment, seeds: Sequence[int], progress: Callable[[int, int], None] | None = None
+        candidate: Experiment,
+        seeds: Sequence[int],
+        progress: Callable[[int, int], None] | None = None,
+        judging: Judging = judge,
     ) -> RunSet:
         if not chosen:
             chosen.append(
                 choose_executor(experiment, executor, lambda text: None if quiet else click.echo(text, err=True))
             )
-        return run_simulated(candidate, seeds, executor=chosen[0], workers=workers, progress=progress)
+        return run_simulated(candidate, seeds, executor=chosen[0], workers=workers, progress=progress, judging=judging)
 
     return simulate
 
 
-def _recommend(
-    file: Path,
-    experiment: Experiment,
-    simulate: Callable[..., RunSet],
-    first_seed: int,
-    progress: Callable[[str, int, int], None],
-) -> Recommendation:
+def _need_tuning(file: Path, experiment: Experiment) -> None:
     if experiment.tune is None:
         raise click.UsageError(f"{file} has no `tune` section: say which parameters may change and what to minimise")
-    from lab.tuning.recommend import tune as recommend
-
-    return recommend(experiment, simulate, first_seed=first_seed, progress=progress)
 
 
 def _containers(experiment: Experiment, progress: Callable[[str, int, int], None]) -> Any:
@@ -219,18 +217,82 @@ def _finish(outcome: Any, as_json: bool, document: dict[str, Any] | None = None)
 @RESULTS
 @JSON
 @QUIET
+@click.option("--resume", is_flag=True, help="Go on with the search that was stopped last; the result is the same.")
+@click.option(
+    "--apply", "target", type=click.Path(path_type=Path, dir_okay=False),
+    help="If a gain is shown, write the settings into this replica settings file (new, or changed in place).",
+)  # fmt: skip
 def tune(
-    file: Path, first_seed: int, executor: str, workers: int | None, results: Path, as_json: bool, quiet: bool
+    file: Path,
+    first_seed: int,
+    executor: str,
+    workers: int | None,
+    results: Path,
+    as_json: bool,
+    quiet: bool,
+    resume: bool,
+    target: Path | None,
 ) -> None:
     """Search the file's `tune` space, confirm the best settings on fresh seeds, recommend or refuse."""
     experiment, text = load(file)
-    from lab.suite import Place, store_tuning
+    from lab.suite import Place, tune_suite
 
-    simulate = _simulator(experiment, executor, workers, quiet)
-    found = _recommend(file, experiment, simulate, first_seed, _progress(quiet))
-    outcome = store_tuning(experiment, found, Place(file, text, results))
-    document = outcome.as_json() | {"schema": "driftlab.tune/1", "recommendation": found.as_json()}
+    _need_tuning(file, experiment)
+    outcome, document = tune_suite(
+        experiment,
+        Place(file, text, results),
+        _simulator(experiment, executor, workers, quiet),
+        first_seed=first_seed,
+        resume=resume,
+        target=target,
+        progress=_progress(quiet),
+        say=lambda sentence: click.echo(sentence, err=True),
+    )
     _finish(outcome, as_json, document)
+
+
+@cli.command(epilog=EXITS)
+@FILE
+@click.option("--seeds", type=click.IntRange(1, 5_000_000), help="Runs at each point [default: the file's].")
+@click.option(
+    "--vary", multiple=True, metavar="PATH=VALUE,…", help="Settings to combine, e.g. policy.timeout=100ms,1s."
+)
+@click.option("--threads", type=click.IntRange(1, 256), help="Threads in compiled code [default: one a core].")
+@FIRST_SEED
+@RESULTS
+@JSON
+@QUIET
+def sweep(
+    file: Path,
+    seeds: int | None,
+    vary: tuple[str, ...],
+    threads: int | None,
+    first_seed: int,
+    results: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run seeds × settings in compiled code and store one table of measures (no claims, no report)."""
+    experiment, text = load(file)
+    import os
+
+    from lab import sweep as sweeping
+    from lab.suite import Place
+
+    chosen = range(first_seed, first_seed + (seeds or experiment.seeds))
+    document = sweeping.sweep(
+        experiment,
+        vary,
+        chosen,
+        Place(file, text, results),
+        threads=threads or os.cpu_count() or 1,
+        say=lambda sentence: None if quiet else click.echo(sentence, err=True),
+    )
+    if as_json:
+        print_json(document)
+        return
+    for line in sweeping.lines(document):
+        click.echo(line)
 
 
 @cli.command(epilog=EXITS)

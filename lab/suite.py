@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +16,10 @@ from lab.spec.document import fingerprint, resolved
 from lab.spec.schema import Experiment
 from lab.spec.space import override
 from lab.store import Results, canonical_json
-from lab.tuning.recommend import Recommendation
+from lab.tuning.apply import apply_settings, read_settings
+from lab.tuning.candidate import Progress
+from lab.tuning.journal import Journal, journal_path
+from lab.tuning.recommend import Recommendation, recommend
 from lab.verdict import EXIT_CODES, LAST_LINES, ClaimResult, judge_claims, verdict
 
 if TYPE_CHECKING:
@@ -103,6 +108,41 @@ def store_tuning(experiment: Experiment, found: Recommendation, place: Place) ->
     summary = summarise(experiment, runs, place.suite, replay_command(place.file, False))
     _write(results, experiment, runs, summary, place.text, found)
     return Outcome(summary, results.folder)
+
+
+def tune_suite(
+    experiment: Experiment,
+    place: Place,
+    simulate: Callable[..., RunSet],
+    *,
+    first_seed: int,
+    resume: bool,
+    target: Path | None,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> tuple[Outcome, dict[str, Any]]:
+    """Search, confirm, store, and write the settings into `target`; return the outcome and the document of `--json`.
+
+    Whatever stops it before the results are stored, finished runs are kept, and `say` is told how to go on.
+    """
+    if target is not None:
+        read_settings(target)  # refuse what cannot be changed before the work, not after it
+    path = journal_path(place.results_root / place.suite, first_seed)
+    with Journal(path, experiment, first_seed, resume=resume) as journal:
+        try:
+            found = recommend(experiment, simulate, first_seed=first_seed, progress=progress, journal=journal)
+        except (KeyboardInterrupt, SystemExit):
+            again = shlex.join(["lab", *dict.fromkeys((*sys.argv[1:], "--resume"))])
+            say(f"\nlab: stopped; all {len(journal.known)} finished runs are kept. To go on: {again}")
+            raise
+        outcome = store_tuning(experiment, found, place)
+        journal.remove()
+    document = outcome.as_json() | {"schema": "driftlab.tune/1", "recommendation": found.as_json()}
+    if target is not None:
+        applied = apply_settings(found, target)
+        say(applied.sentence)
+        document["applied"] = applied.as_json()
+    return outcome, document
 
 
 def replay_command(file: Path, has_variants: bool) -> str:

@@ -32,6 +32,17 @@ class Retry(Section):
         return []
 
 
+class Breaker(Section):
+    """A circuit breaker per follower: `failures` timeouts in a row open it, and for `open_for` nothing is sent.
+
+    Then one attempt goes through; its answer closes the breaker, its timeout opens it again. What is held back is left
+    to reconciliation (docs/replica.md §3). Without `failures` there is no breaker.
+    """
+
+    failures: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    open_for: PositiveDurationNs = 1_000_000_000
+
+
 class Queue(Section):
     """Attempts a leader keeps outstanding per follower, and how far beyond its gapless prefix a follower takes entries.
 
@@ -48,6 +59,7 @@ class Policy(Section):
 
     timeout: PositiveDurationNs = 250_000_000
     retry: Retry = Retry()
+    breaker: Breaker = Breaker()
     queue: Queue = Queue()
     ordering: Literal["sequence", "key"] = "sequence"
     bound: Annotated[int, Field(ge=0, le=65_536)] = 16

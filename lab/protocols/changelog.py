@@ -79,6 +79,13 @@ DUPLICATES = 11
 OUT_OF_ORDER = 12
 REORDER_FULL = 13
 DIGEST_MISMATCH = 14
+BREAKER_REJECTED = 15
+BREAKER_OPENED = 16
+
+# States of a follower's circuit breaker.
+CLOSED = 0
+HALF_OPEN = 1
+OPEN = 2
 
 
 @protocol
@@ -91,11 +98,12 @@ class Changelog:
     parameters: ClassVar[tuple[str, ...]] = (
         "mode", "bound", "ordering", "timeout_ns", "attempts", "backoff", "jitter", "base_ns", "cap_ns", "budget_ppm",
         "queue_limit", "overflow", "reconcile_every_ns", "reconcile_batch", "client_timeout_ns", "client_attempts",
-        "client_deadline_ns", "update_bytes",
+        "client_deadline_ns", "update_bytes", "breaker_failures", "breaker_open_ns",
     )  # fmt: skip
     counters: ClassVar[tuple[str, ...]] = (
         "transmissions", "bytes", "acks_sent", "digests_sent", "retries", "repairs", "exhausted", "budget_denied",
         "deferred", "rejected", "duplicate_requests", "duplicates", "out_of_order", "reorder_full", "digest_mismatch",
+        "breaker_rejected", "breaker_opened",
     )  # fmt: skip
     kinds: ClassVar[Mapping[int, str]] = {
         WRITE: "write", WRITE_ACK: "write_ack", WRITE_REJECT: "write_reject", UPDATE: "update",
@@ -128,6 +136,10 @@ class Changelog:
     acked_prefix: Vector[int] = volatile("nodes", on="leader")
     outstanding: Vector[int] = volatile("nodes", on="leader")
     seen_incarnation: Vector[int] = volatile("nodes", on="leader")
+    breaker: Vector[int] = volatile("nodes", on="leader")
+    breaker_timeouts: Vector[int] = volatile("nodes", on="leader")
+    breaker_opened_ns: Vector[int] = volatile("nodes", on="leader")
+    breaker_probe: Vector[int] = volatile("nodes", on="leader")
 
     # The client.
     done: Vector[int] = volatile("updates", on="client")
@@ -147,7 +159,11 @@ class Changelog:
             self.on_attempt_timeout(ctx, a, b, c, d)
         elif kind == RETRY:
             if self.is_open(a, b):
-                self.transmit(ctx, a, b, c, d)
+                if self.breaker_lets(ctx, b, a):
+                    self.transmit(ctx, a, b, c, d)
+                else:
+                    ctx.count(BREAKER_REJECTED)
+                    self.close(a, b)
         elif kind == RECONCILE:
             ctx.count(DIGESTS_SENT)
             ctx.send(LEADER, DIGEST, self.prefix, self.prefix_hash, ctx.incarnation)
@@ -224,6 +240,9 @@ class Changelog:
             if ctx.p.overflow == OVERFLOW_DEFER and self.outstanding[follower] >= ctx.p.queue_limit:
                 ctx.count(DEFERRED)
                 continue
+            if not self.breaker_lets(ctx, follower, sequence):
+                ctx.count(BREAKER_REJECTED)
+                continue
             self.outstanding[follower] += 1
             self.open_attempts[sequence] |= 1 << follower
             if ctx.p.budget_ppm >= 0:
@@ -252,8 +271,13 @@ class Changelog:
     def on_attempt_timeout(self, ctx: Context, sequence: int, follower: int, attempt: int, wait_ns: int) -> None:
         if not self.is_open(sequence, follower):
             return
+        self.breaker_failed(ctx, follower, sequence)
         if attempt >= ctx.p.attempts:
             ctx.count(EXHAUSTED)
+            self.close(sequence, follower)
+            return
+        if self.breaker[follower] != CLOSED:
+            ctx.count(BREAKER_REJECTED)
             self.close(sequence, follower)
             return
         if ctx.p.budget_ppm >= 0:
@@ -268,9 +292,39 @@ class Changelog:
         )
         ctx.timer(next_wait_ns, RETRY, sequence, follower, attempt + 1, next_wait_ns)
 
+    def breaker_lets(self, ctx: Context, follower: int, sequence: int) -> int:
+        """Return whether an attempt may be sent now; the first one after the pause is the probe."""
+        if self.breaker[follower] == CLOSED:
+            return 1
+        if self.breaker[follower] == OPEN and ctx.now - self.breaker_opened_ns[follower] >= ctx.p.breaker_open_ns:
+            self.breaker[follower] = HALF_OPEN
+            self.breaker_probe[follower] = sequence
+            return 1
+        return 0
+
+    def breaker_failed(self, ctx: Context, follower: int, sequence: int) -> None:
+        """Note a timeout: enough of them in a row open a closed breaker, the probe's opens a half-open one."""
+        if ctx.p.breaker_failures == 0 or self.breaker[follower] == OPEN:
+            return
+        if self.breaker[follower] == CLOSED:
+            self.breaker_timeouts[follower] += 1
+            if self.breaker_timeouts[follower] < ctx.p.breaker_failures:
+                return
+        elif self.breaker_probe[follower] != sequence:
+            return
+        ctx.count(BREAKER_OPENED)
+        self.breaker[follower] = OPEN
+        self.breaker_timeouts[follower] = 0
+        self.breaker_opened_ns[follower] = ctx.now
+
     def acknowledge(self, ctx: Context, follower: int, sequence: int) -> None:
         # A leader that lost its log is still told of sequences that it no longer has.
-        if sequence > self.last or self.acked[sequence] >> follower & 1:
+        if sequence > self.last:
+            return
+        self.breaker_timeouts[follower] = 0
+        if self.breaker[follower] == HALF_OPEN:
+            self.breaker[follower] = CLOSED
+        if self.acked[sequence] >> follower & 1:
             return
         self.acked[sequence] |= 1 << follower
         self.close(sequence, follower)
@@ -407,6 +461,8 @@ def parameters(experiment: Any) -> dict[str, int]:
         "client_attempts": client.attempts,
         "client_deadline_ns": client.deadline,
         "update_bytes": UPDATE_BYTES,
+        "breaker_failures": policy.breaker.failures or 0,
+        "breaker_open_ns": policy.breaker.open_for,
     }
 
 

@@ -187,6 +187,8 @@ def candidates(summary: Json, tune: Json | None) -> Figure | None:
     points = [_point(candidate, measures) for candidate in tune["candidates"]]
     told = [point for point in points if point is not None]
     left = len(points) - len(told)
+    ends = [_point(candidate, measures) for candidate in tune["candidates"] if candidate.get("front")]
+    front = sorted(point for point in ends if point is not None)
     upward = scales[1][0] if len(measures) > 1 else 1.0
 
     def painter(canvas: Canvas) -> None:
@@ -202,6 +204,11 @@ def candidates(summary: Json, tune: Json | None) -> Figure | None:
                     across, up, marker=marker, linestyle="", markersize=4.5, color=colour, alpha=0.55,
                     markeredgewidth=1.1, label=label,
                 )  # fmt: skip
+        if len(measures) == 2 and len(front) > 1:
+            axes.plot(
+                [x * scales[0][0] for x, _, _ in front], [y * upward for _, y, _ in front],
+                color="#0072b2", linewidth=1.0, drawstyle="steps-post", label="Pareto front",
+            )  # fmt: skip
         _mark(axes, objectives, scales, recommendation.get("status") == "gain")
         axes.set_xlabel(scales[0][1])
         axes.set_ylabel(scales[1][1] if len(measures) > 1 else "Round of the search")

@@ -168,4 +168,8 @@ def _recommendation_lines(summary: Json) -> list[Text]:
         ]
         if changes:
             lines.append(_line(("  " + one_line("; ".join(changes), WIDTH - 2), "")))
+    presets = [str(row["outcome"]) for row in found.get("presets") or ()]
+    if presets:
+        counts = ", ".join(f"{outcome} {presets.count(outcome)}" for outcome in dict.fromkeys(presets))
+        lines.append(_line(("  " + one_line(f"against {plural(len(presets), 'preset')}: {counts}", WIDTH - 2), "dim")))
     return lines

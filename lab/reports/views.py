@@ -39,7 +39,14 @@ STATUSES = {
     "no_gain": "No better setting was found",
     "insufficient": "Not enough evidence for a recommendation",
 }
-SNIPPETS = {"experiment": "For the experiment file (YAML)", "replica": "For the replicas (JSON)"}
+SNIPPETS = {
+    "experiment": "For the experiment file (YAML)",
+    "replica": "For the replicas (JSON)",
+    "grpc": "For gRPC (service config, JSON)",
+    "envoy": "For Envoy (YAML)",
+    "resilience4j": "For resilience4j (Spring Boot, YAML)",
+    "aws": "For the AWS SDK (Java 2.x)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,9 +293,57 @@ def recommendation(tune: Json | None, summary: Json) -> dict[str, Any] | None:
         "constraints": _constraints(found.get("constraints") or ()),
         "seeds": _seed_counts(found.get("seeds") or {}),
         "snippets": [
-            (SNIPPETS.get(name, one_line(name)), text) for name, text in (found.get("snippets") or {}).items()
+            (SNIPPETS.get(name, one_line(name)), text, str((found.get("snippet_notes") or {}).get(name, "")))
+            for name, text in (found.get("snippets") or {}).items()
+        ],
+        "presets": [
+            (
+                str(row["name"]),
+                f"{row['product']}; {row['version']}. {row['left_out']}",
+                show(row["gain"]),
+                "–" if row["p_adjusted"] is None else f"{row['p_adjusted']:.3g}",
+                str(row["outcome"]),
+            )
+            for row in found.get("presets") or ()
+        ],
+        "sensitivity": [_sensitivity(row) for row in found.get("sensitivity") or ()],
+        "costs": [(str(cost["measure"]), show(cost["difference"])) for cost in found.get("costs") or ()],
+        "warnings": [str(text) for text in found.get("warnings") or ()],
+        "assumes": [str(text) for text in found.get("assumes") or ()],
+        "selection": _selection(found.get("selection") or {}),
+    }
+
+
+def _sensitivity(row: Json) -> dict[str, Any]:
+    """Return a parameter's safe range, effect and what-if rows (value, change, whether it is safe, why not)."""
+    safe = [str(value) for value in row["safe_range"]]
+    ranged = bool(row["is_range"]) and len(safe) == 2
+    return {
+        "path": str(row["path"]),
+        "recommended": str(row["recommended"]),
+        "safe": (" to ".join(safe) if ranged and safe[0] != safe[1] else ", ".join(dict.fromkeys(safe)))
+        or "none shown",
+        "effect": "–" if row["effect"] is None else f"{row['effect']:.2f} ± {row['spread']:.2f}",
+        "rows": [
+            (
+                str(what["value"]),
+                show(what["worse"]) if what["worse"] else None,
+                bool(what["safe"]),
+                "contradicts another setting" if not what["possible"] else ", ".join(map(str, what["breaks"])),
+            )
+            for what in row["what_if"]
         ],
     }
+
+
+def _selection(found: Json) -> str:
+    if found.get("probability_correct") is None:
+        return ""
+    return (
+        f"Chosen among {plural(int(found['finalists']), 'finalist')} on {plural(int(found['seeds']), 'seed')}: none of "
+        f"the others is better by more than {found['indifference_zone']:.0%}, with probability "
+        f"{found['probability_correct']:.1%} (target {found['target']:.0%})."
+    )
 
 
 def _changes(current: Mapping[str, Any], proposed: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:

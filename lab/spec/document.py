@@ -25,6 +25,9 @@ def resolved(experiment: Experiment) -> dict[str, Any]:
     data["network"]["links"] = links
     if data["tune"] is None:
         del data["tune"]
+    # Experiments from before there were breakers keep their fingerprint.
+    if data["policy"]["breaker"] == type(experiment.policy.breaker)().model_dump(mode="json"):
+        del data["policy"]["breaker"]
     return data
 
 

@@ -102,6 +102,21 @@ def value_at(parameter: Parameter, draw63: int) -> str:
     return _text(parameter, _rounded(parameter, value))
 
 
+def share_of(parameter: Parameter, text: str) -> float:
+    """Return where a value lies in its range, from 0 to 1 on its scale, so that `value_at(parameter, round(share *
+    2**63))` is about `text`; what lies outside the range is moved to its end, and `null` to the middle.
+    """
+    if parameter.kind == "choice":
+        return (parameter.choices.index(text) + 0.5) / len(parameter.choices) if text in parameter.choices else 0.5
+    if text == "null":
+        return 0.5
+    _, value = _measured(text, text)
+    value = min(max(value, parameter.low), parameter.high)
+    if parameter.kind == "log":
+        return log(value / parameter.low) / log(parameter.high / parameter.low)
+    return (value - parameter.low) / (parameter.high - parameter.low)
+
+
 def grid(parameter: Parameter, count: int) -> list[str]:
     """Return up to `count` (at least 1) evenly spread values, with both ends if count > 1; of a choice, all choices."""
     if count < 1:

@@ -5,18 +5,20 @@ are printed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from lab.metrics import METRICS, paired_difference, split_measure
-from lab.metrics.estimate import Estimate, RunValue
-from lab.metrics.ranks import rank_of
+import numpy as np
+
+from lab.metrics import METRICS, holm, paired_difference, paired_p_value, split_measure
+from lab.metrics.estimate import UNDEFINED, Estimate
 from lab.run import RunSet
 from lab.spec.schema import Tune
-from lab.tuning.search import FLOOR, Candidate, evaluate, loss
+from lab.tuning.candidate import Candidate, evaluate, losses
+from lab.tuning.resample import RESAMPLES, Values, bounds, floors, log_losses, p_value, seed_draws
 
 GAIN, NO_GAIN, INSUFFICIENT = "gain", "no_gain", "insufficient"
-RESAMPLES = 2000
 CONFIDENCE = 0.95
 WORTH = 0.01  # a gain below one percent is none
 WIDE = 0.25  # an interval wider than this, and around 0, says too little
@@ -25,13 +27,18 @@ PAIRS_MIN = 10
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """What fresh seeds say. `gain` is 1 - score as a share, with a 95 % interval over resampled seed pairs."""
+    """What fresh seeds say. `gain` is 1 - score as a share, with a 95 % interval over resampled seed pairs.
+
+    `needed` is how many fresh seeds would probably be enough, where there were not.
+    """
 
     status: str
     sentence: str
     gain: Estimate
+    p_value: float | None
     objectives: list[tuple[str, Estimate, Estimate, Estimate]]
     broken: list[str]
+    needed: int | None = None
 
 
 def confirm(current: Candidate, proposed: Candidate, tune: Tune, seed: int) -> Confirmation:
@@ -39,111 +46,109 @@ def confirm(current: Candidate, proposed: Candidate, tune: Tune, seed: int) -> C
     assert current.runs is not None and proposed.runs is not None
     evaluate(current, current, tune)
     evaluate(proposed, current, tune)
-    gain = _gain(current.runs, proposed.runs, tune.minimise, seed)
+    gain, p = relative_gain(current.runs, proposed.runs, tune.minimise, seed)
     objectives = [
         (
             measure,
             current.runs.measure(measure),
             proposed.runs.measure(measure),
-            _difference(current.runs, proposed.runs, measure, seed),
+            difference(current.runs, proposed.runs, measure, seed),
         )
         for measure in tune.minimise
     ]
-    status, sentence = _decide(gain, proposed, gain.n)
-    return Confirmation(status, sentence, gain, objectives, proposed.broken)
+    status, sentence, needed = _decide(gain, current, proposed, gain.n)
+    return Confirmation(status, sentence, gain, p, objectives, proposed.broken, needed)
 
 
-def _decide(gain: Estimate, proposed: Candidate, pairs: int) -> tuple[str, str]:
+def _decide(gain: Estimate, current: Candidate, proposed: Candidate, pairs: int) -> tuple[str, str, int | None]:
+    if proposed is current:
+        return NO_GAIN, "Nothing that was tried is better than the current settings: keep them.", None
     if not proposed.feasible:
-        return NO_GAIN, f"On fresh seeds the best setting found breaks {proposed.broken[0]}: keep the current settings."
+        text = f"On fresh seeds the best setting found breaks {proposed.broken[0]}: keep the current settings."
+        return NO_GAIN, text, None
     if gain.value is None or gain.low is None or gain.high is None:
-        return (
-            INSUFFICIENT,
-            "An objective cannot be told on the fresh seeds (runs did not converge): raise drain or seeds.",
-        )
+        text = "An objective cannot be told on the fresh seeds (runs did not converge): raise drain or seeds."
+        return INSUFFICIENT, text, None
     if pairs < PAIRS_MIN:
-        return INSUFFICIENT, f"Only {pairs} pairs of runs: at least {PAIRS_MIN} are needed."
+        return INSUFFICIENT, f"Only {pairs} pairs of runs: at least {PAIRS_MIN} are needed.", PAIRS_MIN
+    interval = f"{gain.low:.0%} to {gain.high:.0%}, {pairs} fresh seeds"
     if gain.low > 0 and gain.value >= WORTH:
-        return GAIN, (
-            f"The proposed settings lower the objectives by {gain.value:.0%} "
-            f"({gain.low:.0%} to {gain.high:.0%}, {pairs} fresh seeds)."
-        )
+        return GAIN, f"The proposed settings lower the objectives by {gain.value:.0%} ({interval}).", None
     if gain.high - gain.low > WIDE and gain.high > WORTH:
         needed = math.ceil(pairs * ((gain.high - gain.low) / WIDE) ** 2)
-        return INSUFFICIENT, (
+        text = (
             f"The gain lies between {gain.low:.0%} and {gain.high:.0%}: not enough evidence; "
-            f"about {needed} seeds would narrow it."
+            f"about {needed} seeds would narrow it ({needed - pairs} more)."
         )
-    return (
-        NO_GAIN,
-        f"No gain shown: between {gain.low:.0%} and {gain.high:.0%} on {pairs} fresh seeds. Keep the current settings.",
+        return INSUFFICIENT, text, needed
+    text = (
+        f"No gain shown: between {gain.low:.0%} and {gain.high:.0%} on {pairs} fresh seeds. Keep the current settings."
     )
+    return NO_GAIN, text, None
 
 
-def _gain(current: RunSet, proposed: RunSet, measures: Sequence[str], seed: int) -> Estimate:
-    """Return 1 - geometric mean of objective ratios, with a percentile bootstrap over seed pairs."""
-    import numpy as np
+def relative_gain(
+    current: RunSet, proposed: RunSet, measures: Sequence[str], seed: int
+) -> tuple[Estimate, float | None]:
+    """Return (1 - geometric mean of objective ratios with its interval, two-sided p-value of "no difference").
 
-    pairs = _paired(current, proposed)
-    generator = np.random.Generator(np.random.Philox(key=seed))
-    point = _score(pairs, measures, range(len(pairs)))
-    draws = [_score(pairs, measures, generator.integers(0, len(pairs), len(pairs)).tolist()) for _ in range(RESAMPLES)]
-    told = sorted(1 - value for value in draws if value is not None)
-    method = f"paired bootstrap of seeds, {RESAMPLES} resamples"
-    if point is None or len(told) < RESAMPLES * 0.99:
-        return Estimate(None, None, None, len(pairs), "share", len(pairs), CONFIDENCE, method)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = told[int(tail * len(told))], told[min(len(told) - 1, int((1 - tail) * len(told)))]
-    return Estimate(1 - point, low, high, len(pairs), "share", 0, CONFIDENCE, method)
-
-
-Pair = tuple[Mapping[str, RunValue], Mapping[str, RunValue]]
-
-
-def _paired(current: RunSet, proposed: RunSet) -> list[Pair]:
-    theirs = {row.seed: row.values for row in proposed.rows}
-    return [(row.values, theirs[row.seed]) for row in current.rows if row.seed in theirs]
-
-
-def _score(pairs: Sequence[Pair], measures: Sequence[str], chosen: Sequence[int]) -> float | None:
-    total = 0.0
-    for measure in measures:
-        base = _aggregate([pairs[index][0] for index in chosen], measure)
-        value = _aggregate([pairs[index][1] for index in chosen], measure)
-        if base is None or value is None:
-            return None
-        total += math.log((value + FLOOR) / (base + FLOOR))
-    return math.exp(total / len(measures))
-
-
-def _aggregate(rows: Sequence[Mapping[str, RunValue]], measure: str) -> float | None:
-    """Return the point value of a measure over rows, as a loss; None if it is not told or lies among censored runs."""
-    name, aggregate = split_measure(measure)
-    values = [row[name] for row in rows if name in row and row[name].value is not None]
-    return loss(measure, point_value(values, aggregate)) if values else None
-
-
-def point_value(values: Sequence[RunValue], aggregate: str) -> float | None:
-    """Return an aggregate of run values without an interval (the resampling calls it thousands of times).
-
-    Censored runs count as later than every other: a quantile among them is not told, and neither is a mean with any.
+    Both sets of runs must be on the same seeds, in the same order; seeds are resampled in pairs.
     """
-    known = sorted(value.value for value in values if value.value is not None and not value.censored)
-    if aggregate.startswith("p"):
-        rank = rank_of(int(aggregate[1:]) / 100, len(values))
-        return known[rank - 1] if rank <= len(known) else None
-    if len(known) < len(values):
-        return None
-    if aggregate == "max":
-        return known[-1]
-    if aggregate == "min":
-        return known[0]
-    return sum(known) / (1 if aggregate == "total" else len(known))
+    assert current.seeds == proposed.seeds, "settings are compared on the same seeds"
+    count = len(current.rows)
+    method = f"paired bootstrap of seeds, {RESAMPLES} resamples, tails widened for {count} runs"
+    everything, least = np.arange(count)[None, :], floors(losses(current, measures))
+    ratio = log_losses(proposed, least, everything)[0] - log_losses(current, least, everything)[0]
+    draws = seed_draws(count, seed)
+    ratios: Values = log_losses(proposed, least, draws) - log_losses(current, least, draws)
+    told = ratios[np.isfinite(ratios)]
+    if not np.isfinite(ratio) or len(told) < RESAMPLES * 0.99:
+        return Estimate(None, None, None, count, "share", count, CONFIDENCE, method), None
+    low, high = bounds(told, count, CONFIDENCE)
+    gain = Estimate(-math.expm1(ratio), -math.expm1(high), -math.expm1(low), count, "share", 0, CONFIDENCE, method)
+    return gain, p_value(told)
 
 
-def _difference(current: RunSet, proposed: RunSet, measure: str, seed: int) -> Estimate:
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A measure that is worse with the proposed settings, though nothing was asked about it."""
+
+    measure: str
+    difference: Estimate
+    p_adjusted: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return one entry of `costs`."""
+        return {"measure": self.measure, "difference": asdict(self.difference), "p_adjusted": self.p_adjusted}
+
+
+def costs(current: Candidate, proposed: Candidate, tune: Tune, seed: int) -> list[Cost]:
+    """Return the metrics nobody asked about that are worse on fresh seeds, corrected for all that were looked at."""
+    assert current.runs is not None and proposed.runs is not None
+    asked = {split_measure(measure)[0] for measure in tune.minimise}
+    looked: list[tuple[str, float]] = []
+    for name in METRICS:
+        if name in asked or METRICS[name].direction not in ("lower", "higher"):
+            continue
+        before = {row.seed: row.values.get(name, UNDEFINED) for row in current.runs.rows}
+        after = {row.seed: row.values.get(name, UNDEFINED) for row in proposed.runs.rows}
+        p = paired_p_value(before, after, key=seed)
+        if p is not None:
+            looked.append((name, p))
+    found = []
+    for (name, _), adjusted in zip(looked, holm([p for _, p in looked]), strict=True):
+        if adjusted > 1 - CONFIDENCE:
+            continue
+        change = difference(current.runs, proposed.runs, name, seed)
+        worse = (change.value or 0.0) * (1 if METRICS[name].direction == "lower" else -1) > 0
+        if worse:
+            found.append(Cost(name, change, adjusted))
+    return found
+
+
+def difference(current: RunSet, proposed: RunSet, measure: str, seed: int) -> Estimate:
     """Return proposed - current per seed: mean of the paired differences."""
     name, _ = split_measure(measure)
-    before = {row.seed: row.values[name] for row in current.rows}
-    after = {row.seed: row.values[name] for row in proposed.rows}
+    before = {row.seed: row.values.get(name, UNDEFINED) for row in current.rows}
+    after = {row.seed: row.values.get(name, UNDEFINED) for row in proposed.rows}
     return paired_difference(before, after, unit=METRICS[name].unit, key=seed)

@@ -1,157 +1,120 @@
-"""Search: random points of the declared space, the current settings among them, raced on paired seeds.
+"""Search: an even design, then rounds of proposals near what is good, raced on paired seeds.
 
-Every candidate meets the same seeds, so differences are differences of settings. Each stage keeps the better third
-and gives it
-more seeds; the current settings always stay. What wins here is a proposal only: the winner of many is flattered by
-luck, so
-its gain is measured again on seeds that the search never saw (`confirm`).
+Every candidate meets the same seeds, so differences are differences of settings. All get a few seeds; whoever is among
+the best gets more before it may stay there, so that luck in few runs does not steer the search. What wins here is a
+proposal only: the winner of many is flattered by luck, so its gain is measured again on seeds that the search never
+saw (`confirm`).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from lab.core import draws
-from lab.metrics import METRICS, split_measure
-from lab.run import RunSet
-from lab.spec.claims import parse_claim
 from lab.spec.schema import Experiment, Tune
-from lab.spec.space import Parameter, current_value, override, parse_space, value_at
-from lab.verdict import metric_units
+from lab.tuning.candidate import Candidate, Progress, Run, careful_order, evaluate, extend, order
+from lab.tuning.propose import Proposer
 
-KEEP_SHARE = 3  # one in three goes on to the next stage
-FLOOR = 1e-9
-SEARCH_DRAW = 101
-Run = Callable[[Experiment, Sequence[int]], RunSet]
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(slots=True)
-class Candidate:
-    """One point of the space. `score` is the geometric mean of its objectives relative to the current settings: below
-    1 is better.
-
-    None: an objective cannot be told (for example, runs did not converge).
-    """
-
-    values: dict[str, str]
-    experiment: Experiment
-    is_current: bool = False
-    stage: int = 0
-    runs: RunSet | None = None
-    objectives: dict[str, float | None] = field(default_factory=dict)
-    broken: list[str] = field(default_factory=list)
-    score: float | None = None
-
-    @property
-    def feasible(self) -> bool:
-        """Whether every condition of `subject_to` held in the runs so far."""
-        return not self.broken
+ROUNDS = 8
+SHRINK = 0.7  # how much smaller the steps are in each round
+FINALISTS = 4
+SEEDS_LEAST = 4
+EDGE_STEPS = 6
 
 
-def candidates(experiment: Experiment, tune: Tune, seed: int) -> list[Candidate]:
-    """Return the current settings and up to `tune.candidates` distinct random points; contradictory points are left
-    out.
-    """
-    space = parse_space(tune, experiment)
-    current = {parameter.path: current_value(experiment, parameter.path) for parameter in space}
-    found = [Candidate(current, experiment, is_current=True)]
-    seen = {tuple(current.values())}
-    for number in range(tune.candidates * 4):
-        values = _point(space, draws.chain(seed, SEARCH_DRAW, number))
-        if tuple(values.values()) in seen:
+def stages(total: int) -> tuple[int, int]:
+    """Return how many seeds all candidates, and those among the best, are run on."""
+    return max(SEEDS_LEAST, total // 2), total
+
+
+class Race:
+    """The state of one search: all candidates with their runs so far."""
+
+    def __init__(self, experiment: Experiment, tune: Tune, run: Run, first_seed: int, progress: Progress) -> None:
+        self.proposer = Proposer(experiment, tune, first_seed)
+        self.current = self.proposer.current
+        self.pool: list[Candidate] = []
+        self.tune = tune
+        self._run = run
+        self._first_seed = first_seed
+        self._progress = progress
+
+    def extend(self, candidates: Sequence[Candidate], seeds: int, what: str) -> None:
+        """Run candidates on the first `seeds` seeds, the current settings before them, and judge them."""
+        chosen = range(self._first_seed, self._first_seed + seeds)
+        for number, candidate in enumerate((self.current, *candidates)):
+            extend(candidate, chosen, self._run)
+            evaluate(candidate, self.current, self.tune)
+            self._progress(f"{what}: {len(candidates)} settings × {seeds} seeds", number, len(candidates))
+
+    def leaders(self, count: int, seeds: int, what: str, key: Callable[[Candidate], Any] = order) -> list[Candidate]:
+        """Return the best `count` candidates, each of which has had at least `seeds` seeds."""
+        while True:
+            best = sorted(self.pool, key=key)[:count]
+            behind = [candidate for candidate in best if candidate.run_count < seeds]
+            if not behind:
+                return best
+            self.extend(behind, seeds, what)
+
+    def add(self, candidates: Sequence[Candidate], seeds: int, what: str) -> None:
+        """Try new candidates and let the proposer learn from them."""
+        self.extend(candidates, seeds, what)
+        self.pool += candidates
+        self.proposer.tell(candidates)
+
+
+def search(race: Race) -> list[Candidate]:
+    """Return the finalists, best first, all run on `tune.seeds` seeds; `race.pool` holds everything that was tried."""
+    tune, proposer = race.tune, race.proposer
+    few, full = stages(tune.seeds)
+    kept = min(EDGE_STEPS, tune.candidates // 6) if tune.subject_to else 0
+    budget = tune.candidates - kept
+    first = -(-budget // 2)
+    race.add(proposer.design(first), few, "even design")
+    radius = max(first, 1) ** (-1 / len(proposer.space))
+    for turn in range(1, ROUNDS + 1):
+        wanted = round((budget - first) * turn / ROUNDS) + first - len(race.pool)
+        if wanted <= 0:
             continue
-        seen.add(tuple(values.values()))
-        try:
-            found.append(Candidate(values, override(experiment, values)))
-        except ValueError:
-            continue  # two settings contradict each other, such as a cap below the base
-        if len(found) > tune.candidates:
-            break
-    return found
+        what = f"round {turn} of {ROUNDS}"
+        leaders = race.leaders(3, full, what)
+        fresh = proposer.ask(wanted // 3)
+        fresh += proposer.steps(leaders or [race.current], radius, wanted - len(fresh), turn)
+        race.add(fresh, few, what)
+        radius *= SHRINK
+    race.leaders(max(FINALISTS, tune.candidates // 6), full, "leaders")
+    if not tune.subject_to:
+        return race.leaders(FINALISTS, full, "finalists")
+    left = kept - to_the_edge(race, kept)
+    if left:
+        near = race.leaders(3, full, "last steps", careful_order)
+        race.add(proposer.steps(near or [race.current], radius, left, ROUNDS + 1), few, "last steps")
+    # The best by score alone lie on the edge of the conditions, where other seeds break them.
+    safe = race.leaders(FINALISTS, full, "finalists", careful_order)
+    return safe + [bold for bold in race.leaders(FINALISTS, full, "finalists") if bold not in safe]
 
 
-def _point(space: Sequence[Parameter], key: int) -> dict[str, str]:
-    return {parameter.path: value_at(parameter, draws.mix(key, index)) for index, parameter in enumerate(space)}
-
-
-def loss(measure: str, value: float | None) -> float | None:
-    """Return the number to minimise: the value, or 1 - value where higher is better; None if it cannot be told."""
-    if value is None:
-        return None
-    return 1 - value if METRICS[split_measure(measure)[0]].direction == "higher" else value
-
-
-def evaluate(candidate: Candidate, current: Candidate, tune: Tune) -> None:
-    """Fill a candidate's objectives, broken conditions and score from its runs."""
-    assert candidate.runs is not None
-    runs = candidate.runs
-    candidate.objectives = {measure: loss(measure, runs.measure(measure).value) for measure in tune.minimise}
-    units = metric_units()
-    candidate.broken = []
-    for text in tune.subject_to:
-        claim = parse_claim(text, units)
-        value = runs.measure(claim.measure).value
-        if value is None or not claim.holds(value):
-            candidate.broken.append(text)
-    candidate.score = score(candidate.objectives, current.objectives)
-
-
-def score(objectives: Mapping[str, float | None], reference: Mapping[str, float | None]) -> float | None:
-    """Return the geometric mean of objective / reference; an objective that only the reference lacks counts as one
-    half.
+def to_the_edge(race: Race, count: int) -> int:
+    """Halve, `count` times, the way from the best setting that surely meets the conditions to a better one that does
+    not: where a condition binds, the optimum lies between. Return how many settings were tried.
     """
-    total = 0.0
-    for measure, value in objectives.items():
-        base = reference[measure]
-        if value is None:
-            return None
-        total += math.log(0.5) if base is None else math.log((value + FLOOR) / (base + FLOOR))
-    return math.exp(total / len(objectives))
+    seeds = stages(race.tune.seeds)[-1]
+    for done in range(count):
+        safe = race.leaders(1, seeds, "edge of the conditions", careful_order)[0]
+        if not safe.feasible or safe.doubtful or safe.score is None:
+            return done
+        bold = [
+            candidate
+            for candidate in race.pool
+            if (candidate.broken or candidate.doubtful) and candidate.score is not None and candidate.score < safe.score
+        ]
+        between = race.proposer.between(safe, bold)
+        if between is None:
+            return done
+        race.add([between], seeds, "edge of the conditions")
+    return count
 
 
-def order(candidate: Candidate) -> tuple[bool, bool, float]:
-    """Return the sort key: feasible first, told first, lower score first."""
-    return (not candidate.feasible, candidate.score is None, candidate.score or 0.0)
-
-
-def stages(total: int, pool: int) -> list[tuple[int, int]]:
-    """Return (candidates kept, seeds) per stage: all on a quarter of the seeds, then the better third on half, then
-    on all.
-    """
-    plan, keep = [], pool
-    for seeds in (max(4, total // 4), max(4, total // 2), total):
-        plan.append((keep, seeds))
-        keep = max(4, -(-keep // KEEP_SHARE))
-    return plan
-
-
-def race(pool: list[Candidate], tune: Tune, run: Run, first_seed: int, progress: Progress) -> list[Candidate]:
-    """Run the stages; return all candidates, best first. `first_seed` starts the paired seeds."""
-    current = next(candidate for candidate in pool if candidate.is_current)
-    alive = list(pool)
-    for stage, (keep, seed_count) in enumerate(stages(tune.seeds, len(pool)), start=1):
-        ranked = sorted((c for c in alive if c is not current), key=order)
-        alive = [current, *ranked[: max(1, keep - 1)]]
-        for number, candidate in enumerate(alive, start=1):
-            _extend(candidate, range(first_seed, first_seed + seed_count), run)
-            candidate.stage = stage
-            evaluate(candidate, current, tune)
-            progress(f"stage {stage}: {len(alive)} settings × {seed_count} seeds", number, len(alive))
-    return sorted(pool, key=lambda candidate: (-candidate.stage, *order(candidate)))
-
-
-def _extend(candidate: Candidate, seeds: Sequence[int], run: Run) -> None:
-    """Run the seeds that the candidate has not met yet."""
-    done = set(candidate.runs.seeds) if candidate.runs else set()
-    missing = [seed for seed in seeds if seed not in done]
-    if not missing:
-        return
-    fresh = run(candidate.experiment, missing)
-    if candidate.runs is None:
-        candidate.runs = fresh
-    else:
-        candidate.runs.rows += fresh.rows
-        candidate.runs.wall_s += fresh.wall_s
+def ranked(race: Race) -> list[Candidate]:
+    """Return the current settings and everything that was tried, those with most seeds first, then the best."""
+    return sorted((race.current, *race.pool), key=lambda candidate: (-candidate.run_count, *order(candidate)))

@@ -12,9 +12,10 @@ from lab.core import draws
 from lab.metrics.estimate import RunValue
 from lab.run import RunRow, RunSet
 from lab.spec.schema import Experiment
-from lab.tuning.confirm import point_value
+from lab.tuning.candidate import score
 from lab.tuning.recommend import Recommendation, tune
-from lab.tuning.search import score, stages
+from lab.tuning.resample import column, point_value
+from lab.tuning.search import stages
 from tests.lab.conftest import SMALL
 
 
@@ -102,23 +103,36 @@ def test_confirmation_seeds_are_fresh_and_paired() -> None:
         met.append(set(seeds))
         return inner(candidate, seeds)  # type: ignore[no-any-return]
 
-    tune(experiment(), spy, first_seed=1, progress=lambda *_: None)
-    confirmation, search = met[-2:], met[:-2]
-    assert confirmation[0] == confirmation[1]
-    assert len(confirmation[0]) == 40
-    assert not confirmation[0] & set().union(*search)
+    found = tune(experiment(), spy, first_seed=1, progress=lambda *_: None)
+    assert found.current.runs is not None and found.proposed.runs is not None
+    fresh = set(found.current.runs.seeds)
+    assert len(fresh) == 40
+    assert found.current.runs.seeds == found.proposed.runs.seeds
+    search = [seeds for seeds in met if not seeds & fresh]
+    assert met[: len(search)] == search, "searching ends before confirming begins"
+    assert not fresh & set().union(*search)
+    assert all(seeds <= fresh for seeds in met[len(search) :]), "presets and sensitivity are told on the fresh seeds"
 
 
 def test_scores_are_ratios_and_untold_objectives_do_not_win() -> None:
     assert score({"a": 2.0, "b": 8.0}, {"a": 4.0, "b": 4.0}) == pytest.approx(1.0)
     assert score({"a": None}, {"a": 4.0}) is None
     assert score({"a": 1.0}, {"a": None}) == pytest.approx(0.5)
-    assert [keep for keep, _ in stages(20, 27)] == [27, 9, 4]
+    assert score({"availability": 0.0}, {"availability": 0.4}) == pytest.approx(0.02), "nothing is infinitely better"
+    assert score({"availability": 0.3}, {"availability": 0.0}) == pytest.approx(3000), "but much can be lost"
+    assert stages(40) == (20, 40)
 
 
 def test_censored_runs_count_as_later_than_all_others() -> None:
-    values = [RunValue(1.0), RunValue(9.0, censored=True), RunValue(2.0)]
-    assert point_value(values, "p50") == 2.0
-    assert point_value(values, "p99") is None
-    assert point_value(values, "mean") is None
-    assert point_value([RunValue(1.0), RunValue(2.0)], "mean") == 1.5
+    def told(aggregate: str, *values: RunValue) -> float | None:
+        rows = [RunRow(0, {"x": value}, (), (), {}, (), (), "", "", 0, (), {}) for value in values]
+        return point_value(column(rows, "x"), aggregate)
+
+    cut = (RunValue(1.0), RunValue(9.0, censored=True), RunValue(2.0))
+    assert told("p50", *cut) == 2.0
+    assert told("p99", *cut) is None
+    assert told("mean", *cut) is None
+    assert told("max", *cut) is None
+    assert told("min", *cut) == 1.0
+    assert told("mean", RunValue(1.0), RunValue(None), RunValue(2.0)) == 1.5
+    assert told("mean", RunValue(None)) is None

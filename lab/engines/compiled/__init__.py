@@ -5,6 +5,7 @@ compiled.
 - `histories(scenario, seeds) -> Iterator[History]`: one after the other with one worker.
 - `run_many(scenario, seeds, policies=None, threads=2) -> Columns`: seeds x policies inside compiled code, without
   objects.
+- `run_many(..., measures=True)` adds the measures of `lab.metrics` as columns, for runs without loss of state.
 - `load(protocol)`: compile, or fetch from disk, before the first run; raise LiftError, one line, for what cannot be
   compiled.
 
@@ -18,5 +19,6 @@ from lab.engines.compiled.batch import Columns, histories, run, run_many
 from lab.engines.compiled.generate import load
 from lab.engines.compiled.layout import Room
 from lab.engines.compiled.lint import LiftError
+from lab.engines.compiled.measures import Measures
 
-__all__ = ["Columns", "LiftError", "Room", "histories", "load", "run", "run_many"]
+__all__ = ["Columns", "LiftError", "Measures", "Room", "histories", "load", "run", "run_many"]

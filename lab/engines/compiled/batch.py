@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.engines import record
-from lab.engines.compiled.generate import Compiled, load
+from lab.engines.compiled.generate import Announce, Compiled, load
 from lab.engines.compiled.kernel import entry
 from lab.engines.compiled.kernel import memory as m
 from lab.engines.compiled.layout import ROOM_ERRORS, Block, Room, first_room
+from lab.engines.compiled.measures import Measurer, Measures
 from lab.engines.context import EVENT_NAMES, MESSAGE, ProtocolMistake, TraceRow
 from lab.engines.scenario import EVENTS_MAX, BudgetExceeded, Scenario
 from lab.history import History
 
 Column = NDArray[np.int64]
-Announce = Callable[[str], None] | None
 CHUNK = 100  # seeds a call: long enough to hide the call, short enough to share the work evenly
 
 
@@ -39,7 +39,7 @@ class Columns:
     operations: Column
     pending_peak: Column
     counters: dict[str, Column]
-    summary: dict[str, Column]
+    measures: Measures | None = None
 
     def __len__(self) -> int:
         return len(self.seed)
@@ -152,13 +152,14 @@ def run_many(
     events_max: int = EVENTS_MAX,
     room: Room | None = None,
     chunk: int = CHUNK,
+    measures: bool = False,
     announce: Announce = None,
 ) -> Columns:
     """Run every seed under every policy in compiled code, without the interpreter lock, and return columns.
 
     `policies` are rows of the protocol's parameters (`scenario.params` of scenarios that differ in nothing else); rows
-    of the result are all seeds of the first policy, then of the second. Results do not depend on `threads`, `chunk` or
-    `room`.
+    of the result are all seeds of the first policy, then of the second. With `measures`, every run is measured as
+    `lab.metrics` would measure its history. Results do not depend on `threads`, `chunk` or `room`.
     """
     compiled = load(scenario.protocol, announce)
     rows = np.array([tuple(row) for row in (policies or [scenario.params])], dtype=np.int64).reshape(
@@ -167,23 +168,33 @@ def run_many(
     seed = np.tile(np.asarray(seeds, dtype=np.int64), len(rows))
     policy = np.repeat(np.arange(len(rows), dtype=np.int64), len(seeds))
     results = np.zeros((len(seed), _width(compiled)), dtype=np.int64)
+    measured = Measurer.table(scenario, len(seed)) if measures else None
     room = room or first_room(scenario)
     chunk = max(1, min(chunk, -(-len(seed) // (4 * threads))))
-    starts = range(0, len(seed), chunk)
-    if threads == 1 or len(starts) <= 1:
-        Worker(scenario, compiled, room, events_max).run(seed, policy, rows, results, 0, len(seed))
+    pending = iter(range(0, len(seed), chunk))  # threads take chunks from it until none is left: next() is atomic
+
+    def serve() -> None:
+        worker = Worker(scenario, compiled, room, events_max)
+        measurer = Measurer(scenario, announce) if measured is not None else None
+        for start in pending:
+            stop = min(start + chunk, len(seed))
+            if measurer is None or measured is None:
+                worker.run(seed, policy, rows, results, start, stop)
+                continue
+            for number in range(start, stop):
+                worker.run(seed, policy, rows, results, number, number + 1)
+                measurer.measure(worker.block, measured[number])
+
+    if threads == 1 or len(seed) <= chunk:
+        serve()
     else:
-        pending = iter(starts)  # next() on a range iterator is atomic: threads take chunks from it until none is left
-
-        def serve() -> None:
-            worker = Worker(scenario, compiled, room, events_max)
-            for start in pending:
-                worker.run(seed, policy, rows, results, start, min(start + chunk, len(seed)))
-
+        if measures:
+            Measurer(scenario, announce)  # compile before the threads begin
         with ThreadPoolExecutor(threads) as pool:
             for future in [pool.submit(serve) for _ in range(threads)]:
                 future.result()
-    return _columns(compiled, seed, policy, results)
+    columns = Measures.of(scenario, measured, results, compiled.lifted.counters) if measured is not None else None
+    return _columns(compiled, seed, policy, results, columns)
 
 
 def _fields(room: Room) -> dict[str, int]:
@@ -194,7 +205,7 @@ def _width(compiled: Compiled) -> int:
     return entry.FIXED_COLUMNS + len(compiled.lifted.counters)
 
 
-def _columns(compiled: Compiled, seed: Column, policy: Column, results: Column) -> Columns:
+def _columns(compiled: Compiled, seed: Column, policy: Column, results: Column, measures: Measures | None) -> Columns:
     fixed = entry.FIXED_COLUMNS
     return Columns(
         seed=seed,
@@ -204,7 +215,7 @@ def _columns(compiled: Compiled, seed: Column, policy: Column, results: Column) 
         operations=results[:, entry.C_OPERATIONS],
         pending_peak=results[:, entry.C_PENDING_PEAK],
         counters={name: results[:, fixed + index] for index, name in enumerate(compiled.lifted.counters)},
-        summary={},
+        measures=measures,
     )
 
 

@@ -27,6 +27,7 @@ CONTEXT_CALLS: dict[str, tuple[tuple[str, int | None], ...]] = {
     "observe": (("what", None), ("a", 0), ("b", 0)),
     "count": (("counter", None), ("amount", 1)),
 }
+COPIED_MAX = 200  # nodes of syntax trees that inlining may copy
 OWNS = {"replica": f"_me < M[{memory.REPLICAS}]", "leader": "_me == 0", "client": f"_me == M[{memory.REPLICAS}]"}
 OWNER_NODE = {"leader": "0", "client": f"M[{memory.REPLICAS}]"}
 RESERVED = frozenset(
@@ -80,9 +81,14 @@ class MethodLifter(ast.NodeTransformer):
             [], [ast.arg(name) for name in ("M", "_me", "_now", "_key", *own)], None, [], [], None, []
         )
         name = self.method.name if self.is_handler else f"do_{self.method.name}"
-        function = ast.FunctionDef(name, arguments, body, [ast.Name("inlined", ast.Load())], None)
-        comment = f"# {self.subject.place.file}:{self.method.lineno}\n"
-        return comment + ast.unparse(ast.fix_missing_locations(function))
+        function = ast.FunctionDef(name, arguments, body, [ast.Name(self._mark(), ast.Load())], None)
+        return ast.unparse(ast.fix_missing_locations(function))
+
+    def _mark(self) -> str:
+        """Return how to compile the method: into its callers, unless the copies would be much code."""
+        copies = self.subject.call_count(self.method.name) - 1
+        size = sum(1 for _ in ast.walk(self.method))
+        return "called" if not self.is_handler and copies * size > COPIED_MAX else "inlined"
 
     # Names and attributes
 

@@ -21,7 +21,18 @@ from types import ModuleType
 from typing import Any
 
 from lab.core import backoff, draws, fate, quantiles
-from lab.engines.compiled.kernel import effects, entry, loop, memory, network, primitives, queue, summary, workload
+from lab.engines.compiled.kernel import (
+    effects,
+    entry,
+    frugal,
+    loop,
+    measures,
+    memory,
+    network,
+    primitives,
+    queue,
+    workload,
+)
 from lab.engines.compiled.lift import Lifted, lift
 from lab.engines.compiled.lint import LiftError
 
@@ -29,7 +40,8 @@ SHARED: tuple[Callable[..., Any], ...] = (
     draws.below, draws.scale, quantiles.lookup, fate.copy_delay_ns, fate.fate, backoff.backoff_ns,
 )  # fmt: skip
 BEFORE_PROTOCOL = (effects,)
-AFTER_PROTOCOL = (queue, network, workload, loop, summary, entry)
+Announce = Callable[[str], None] | None
+AFTER_PROTOCOL = (queue, network, workload, loop, entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,17 @@ def _body(module: ModuleType) -> str:
         if isinstance(node, (ast.ImportFrom, ast.Import)) or is_guard or is_docstring:
             last = node.end_lineno or last
     return "\n".join(source.splitlines()[last:]).strip("\n") + "\n"
+
+
+def _outside_imports(*modules: ModuleType) -> str:
+    """Return the import statements of kernel files for what is not of this package."""
+    found = []
+    for module in modules:
+        for node in ast.parse(inspect.getsource(module)).body:
+            owner = node.module if isinstance(node, ast.ImportFrom) else None
+            if owner and owner != "__future__" and not owner.startswith("lab."):
+                found.append(ast.unparse(node))
+    return "\n".join(dict.fromkeys(found))
 
 
 def _imported_constants(module: ModuleType) -> dict[str, int]:
@@ -115,34 +138,47 @@ def _shared() -> str:
     )
 
 
-def module_text(lifted: Lifted) -> str:
-    """Return the generated module of a lifted protocol."""
-    constants: dict[str, int] = {}
-    for part in (*BEFORE_PROTOCOL, *AFTER_PROTOCOL):
-        constants.update(_imported_constants(part))
-    parameters = "\n".join(f"P_{name} = {memory.PARAMETERS + index}" for index, name in enumerate(lifted.parameters))
+def _module(title: str, root: str, *middle: str) -> str:
+    """Return a generated module that begins with what all have and holds what its entry `root` reaches."""
     pieces = [
-        f'"""{lifted.name} of {lifted.file}, compiled together with the engine. Generated: edits are lost."""\n\n'
-        "from __future__ import annotations\n\nfrom pathlib import Path\nfrom typing import Any\n\n"
-        "from numba import njit, types\n"
-        "from numba.extending import intrinsic\n\nWords = Tables = Any\n",
+        f'"""{title}. Generated: edits are lost."""\n\nfrom __future__ import annotations\n\n'
+        f"{_outside_imports(frugal, primitives)}\n\nWords = Tables = Any\n",
+        _body(frugal),
         _body(primitives),
         _body(memory),
-        "\n".join(f"{name} = {value}" for name, value in sorted(constants.items())) + "\n",
+        *middle,
+    ]
+    return _without_unused("\n\n".join(pieces), root)
+
+
+def _constants(*parts: ModuleType) -> str:
+    """Return the constants that kernel files import, as text."""
+    constants: dict[str, int] = {}
+    for part in parts:
+        constants.update(_imported_constants(part))
+    return "\n".join(f"{name} = {value}" for name, value in sorted(constants.items())) + "\n"
+
+
+def module_text(lifted: Lifted) -> str:
+    """Return the generated module of a lifted protocol."""
+    parameters = "\n".join(f"P_{name} = {memory.PARAMETERS + index}" for index, name in enumerate(lifted.parameters))
+    return _module(
+        f"{lifted.name} of {lifted.module}, compiled together with the engine",
+        "run_chunk",
+        _constants(*BEFORE_PROTOCOL, *AFTER_PROTOCOL),
         _shared(),
         *[_body(part) for part in BEFORE_PROTOCOL],
-        f"# The protocol: {lifted.file}\n\n{parameters}\n{lifted.text}",
+        f"# The protocol: {lifted.name} of {lifted.module}\n\n{parameters}\n{lifted.text}",
         *[_body(part) for part in AFTER_PROTOCOL],
-    ]
-    return _without_unused("\n\n".join(pieces))
+    )
 
 
-def _without_unused(text: str) -> str:
+def _without_unused(text: str, root: str) -> str:
     """Return the module without the functions that its entry does not reach: each would cost time to compile."""
     tree = ast.parse(text)
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     reached: set[str] = set()
-    waiting = ["run_chunk", "inlined", "called", "entry"]
+    waiting = [root, "inlined", "called", "entry"]
     while waiting:
         name = waiting.pop()
         if name in functions and name not in reached:
@@ -189,21 +225,36 @@ def _import(path: Path) -> ModuleType:
     return module
 
 
-@lru_cache(maxsize=32)
-def _load(cls: Any, folder: Path, announce: Callable[[str], None] | None) -> Compiled:
-    lifted = lift(cls)
-    text = module_text(lifted)
-    path = folder / f"{lifted.name.lower()}_{text_hash(text)}.py"
-    was_cached = path.exists() and any(path.parent.glob(f"__pycache__/{path.stem}.run_chunk-*.nbi"))
+def _ready(folder: Path, title: str, text: str, root: str, announce: Announce) -> tuple[ModuleType, Path, bool]:
+    """Return the module with that text, its path, and whether its machine code was on disk."""
+    path = folder / f"{title.lower()}_{text_hash(text)}.py"
+    was_cached = path.exists() and any(path.parent.glob(f"__pycache__/{path.stem}.{root}-*.nbi"))
     if not was_cached and announce is not None:
-        announce(f"compiling {lifted.name} (once, some seconds)")
+        announce(f"compiling {title} (once, some seconds)")
     _write_once(path, text)
-    return Compiled(lifted, _import(path), path, was_cached)
+    return _import(path), path, was_cached
 
 
-def load(cls: Any, announce: Callable[[str], None] | None = None) -> Compiled:
+@lru_cache(maxsize=32)
+def _load(cls: Any, folder: Path, announce: Announce) -> Compiled:
+    lifted = lift(cls)
+    return Compiled(lifted, *_ready(folder, lifted.name, module_text(lifted), "run_chunk", announce))
+
+
+@lru_cache(maxsize=4)
+def _load_measures(folder: Path, announce: Announce) -> ModuleType:
+    text = _module("The measures of a run", "measure_run", _constants(measures), _body(measures))
+    return _ready(folder, "measures", text, "measure_run", announce)[0]
+
+
+def load(cls: Any, announce: Announce = None) -> Compiled:
     """Return a protocol's compiled module; compile it (some seconds) unless it is on disk.
 
     Raise LiftError for a class that cannot be lifted. `announce` gets one sentence before a compilation.
     """
     return _load(cls, cache_folder(), announce)
+
+
+def load_measures(announce: Announce = None) -> ModuleType:
+    """Return the compiled module that measures runs, the same for every protocol."""
+    return _load_measures(cache_folder(), announce)

@@ -55,9 +55,11 @@ ROOM_ERRORS = (m.QUEUE_FULL, m.OUTBOX_FULL, m.OBSERVATIONS_FULL, m.OPERATIONS_FU
 
 def first_room(scenario: Scenario) -> Room:
     """Return the room that a run of this scenario most likely needs."""
-    operations = scenario.workload.expected_operations() if scenario.workload else 0
-    operations += 5 * int(operations**0.5) + 64
     nodes = len(scenario.names)
+    if scenario.workload is None:
+        return Room(queue=max(1024, 4 * nodes))
+    operations = scenario.workload.expected_operations()
+    operations += 5 * int(operations**0.5) + 64
     return Room(
         queue=max(1024, 4 * nodes),
         observations=max(1024, operations * (nodes + 5)),

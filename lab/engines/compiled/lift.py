@@ -64,6 +64,7 @@ class Lifted:
     """A protocol as functions over the block, and what its callers must know."""
 
     name: str
+    module: str
     file: str
     text: str
     groups: tuple[Group, ...]
@@ -87,6 +88,14 @@ class Subject:
     library: Mapping[Callable[..., Any], str]
     sites: list[Site] = field(default_factory=list)
     constants: dict[str, int] = field(default_factory=dict)
+
+    def call_count(self, name: str) -> int:
+        """Return in how many places a method is called."""
+        return sum(
+            isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name
+            for method in self.methods.values()
+            for node in ast.walk(method)
+        )
 
     def site(self, node: ast.AST, text: str) -> int:
         """Number a check."""
@@ -228,6 +237,7 @@ def lift(cls: Any) -> Lifted:
     parts = [constants, _lay_out(groups), _wipe(groups), *texts]
     return Lifted(
         name=cls.__name__,
+        module=cls.__module__,
         file=place.file,
         text="\n\n\n".join(parts) + "\n",
         groups=groups,

@@ -1,7 +1,7 @@
 """The only function that Python calls: a chunk of seeds under rows of parameters, without the interpreter lock.
 
-The loop over events stands in it as a whole, rather than in a function of its own: Numba optimises every function once for
-itself and once more in each caller, which for code of this size takes seconds.
+The loop over events stands in it as a whole, rather than in a function of its own: Numba optimises every function once
+for itself and once more in each caller, which for code of this size takes seconds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from lab.engines.compiled.kernel.marks import Tables, Words, as_tables, as_words
 from lab.engines.compiled.kernel.memory import *
 from lab.engines.compiled.kernel.network import drain
 from lab.engines.compiled.kernel.queue import pop
-from lab.engines.compiled.kernel.summary import summarise
 
 # The columns that every run has, before the protocol's counters and the summary.
 C_EVENTS = 0
@@ -42,22 +41,20 @@ def write_result(M: Words, result: Words) -> None:
     result[C_PENDING_PEAK] = M[QUEUE_USED]
     for index in range(M[COUNTERS]):
         result[FIXED_COLUMNS + index] = M[M[COUNTERS_AT] + index]
-    if M[SUMMARY_COLUMNS]:
-        summarise(M, slice_at(result, FIXED_COLUMNS + M[COUNTERS]))
 
 
 @entry
 def run_chunk(
     block: int, tables: int, seeds: int, rows: int, parameters: int, width: int, results: int, start: int, stop: int
 ) -> int:
-    """Run the seeds [start, stop) and write one row of results each; return where it stopped before its time, or `stop`.
+    """Run the seeds [start, stop) and write one row of results each; return the seed that failed, or `stop`.
 
     The arguments but the last two are addresses of int64 arrays and the number of parameters: `seeds[i]` runs with the
     parameters `parameters[rows[i]]`.
     """
     M = as_words(block)
     T = as_tables(tables)
-    result_width = FIXED_COLUMNS + M[COUNTERS] + M[SUMMARY_COLUMNS]
+    result_width = FIXED_COLUMNS + M[COUNTERS]
     for number in range(start, stop):
         row = slice_at(as_words(parameters), as_words(rows)[number] * width)
         start_run(M, T, as_words(seeds)[number], row, width)

@@ -100,7 +100,6 @@ EVIDENCE_AT = 87  # per epoch and link
 BURSTS_AT = 88  # per link: sojourn number, when it ends
 SCRATCH_AT = 89  # begin and length of what a run starts with zeroed
 SCRATCH_SIZE = 90
-SUMMARY_COLUMNS = 91  # 0: no summary of a run
 
 # State of the protocol; sizes of dimensions, begin of each group of fields, parameters.
 STATE_AT = 92

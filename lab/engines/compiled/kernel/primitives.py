@@ -8,16 +8,32 @@ from typing import Any
 from numba import njit, types
 from numba.extending import intrinsic
 
+from lab.engines.compiled.kernel.frugal import IS_FRUGAL, HelperCompiler
+
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+if IS_FRUGAL:
+    OPTIONS["pipeline_class"] = HelperCompiler
 WORDS: Any = types.CPointer(types.int64)  # type: ignore[no-untyped-call]
 TABLES: Any = types.CPointer(WORDS)  # type: ignore[no-untyped-call]
 u64 = types.uint64
 
-# Types of the engine's arguments by name; every other argument, and every one of the author's, is an int64.
-ARGUMENT_TYPES = {
-    "M": WORDS, "T": TABLES, "row": WORDS, "table": WORDS, "tables": TABLES, "ends": WORDS, "result": WORDS,
-}  # fmt: skip
+# Arguments of the functions that interpreted runs share and that are not integers.
+SHARED_TYPES = {"row": WORDS, "table": WORDS, "tables": TABLES}
 HELPERS: list[Any] = []
+
+
+def argument_types(function: Any) -> tuple[Any, ...]:
+    """Return the types of a helper's arguments: as annotated in the engine, all integers in the author's methods."""
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    if function.__name__.startswith(("do_", "on_")) or function.__name__ in ("lay_out", "wipe"):
+        return (WORDS, *(types.int64,) * (len(names) - 1))
+    annotated = {"Words": WORDS, "Tables": TABLES, "int": types.int64}
+    return tuple(
+        annotated[function.__annotations__[name]]
+        if name in function.__annotations__
+        else SHARED_TYPES.get(name, types.int64)
+        for name in names
+    )
 
 
 def inlined(function: Any) -> Any:
@@ -42,10 +58,7 @@ def entry(function: Any) -> Any:
     here = Path(__file__)
     if not any(here.parent.glob(f"__pycache__/{here.stem}.{function.__name__}-*.nbi")):
         for helper in HELPERS:
-            names = helper.py_func.__code__.co_varnames[: helper.py_func.__code__.co_argcount]
-            is_lifted = helper.py_func.__name__.startswith(("do_", "on_"))
-            known = {"M": WORDS} if is_lifted else ARGUMENT_TYPES
-            helper.compile(tuple(known.get(name, types.int64) for name in names))
+            helper.compile(argument_types(helper.py_func))
             helper.disable_compile()
     dispatcher.compile((types.int64,) * function.__code__.co_argcount)
     dispatcher.disable_compile()
