@@ -6,7 +6,7 @@ LAB := $(BIN)/lab
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help run test check lint types layers unit go-test rust-test containers-test setup images clean bench
+.PHONY: help run validate test check lint types layers unit go-test rust-test containers-test setup images clean bench
 
 help:  ## Say what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ images: $(STAMP)  ## Build the replicas and the proxy server into images
 
 containers-test: images
 	$(BIN)/pytest -q -m containers tests
+
+validate: $(STAMP)  ## Hold the simulator against published and exact results, full sizes (minutes)
+	$(BIN)/python -m validation --full --workers $(WORKERS)
 
 bench: $(STAMP)  ## Measure the executors against each other
 	$(LAB) bench

@@ -1,0 +1,1 @@
+"""The comparisons, one family a file."""

@@ -1,0 +1,87 @@
+"""docs/validation.md: written from the rows of a full run, never by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from validation.case import Z_MAX, Outcome
+
+TITLES = {
+    "quorums": "Quorum stores",
+    "elections": "Raft elections",
+    "epidemics": "Epidemics",
+    "broadcasts": "Broadcast",
+    "clients": "Backoff, retries, storms",
+    "queues": "Queues",
+    "links": "Links and failure detectors",
+    "replication": "Replication",
+}
+
+HEAD = """# The model against published and exact results
+
+Written by `python -m validation --full`; do not edit. Each row runs this project's own protocols, links, draws, backoff
+and workload (the model says which) and compares the value with a number from the literature, recomputed independently
+where the literature allows it, or with a closed form.
+
+**Tolerance** is {z_max:g} standard errors (of the value and, where it was estimated, of the target) plus the slack that
+the model states. **z** is the difference in standard errors, before slack. **Confidence** A: primary source and own
+recomputation agree; B: good source, part of the model inferred; C: derivation only. Counts without error must be equal.
+
+{agree} of {count} comparisons agree. {caught} of {controls} controls (models made wrong on purpose) are caught.
+"""
+
+NOT_COVERED = """## What is not compared here
+
+- Heavy tails beyond the quantile 1 - 1/8192, where link tables end: the times until 99.9 % consistency of PBS.
+- Client rules that no protocol here has: hedging after a delay, the token buckets of gRPC, Envoy and Finagle.
+- Timers learnt from round trips (RFC 6298), phi-accrual detectors, Merkle trees, clocks with offsets.
+- The LAN experiment of the Raft paper (figure 16): its disk and processor times are not published.
+"""
+
+
+def number(value: float) -> str:
+    """Return a number with six significant digits."""
+    return f"{value:.6g}"
+
+
+def page(outcomes: Sequence[Outcome], controls: Sequence[Outcome]) -> str:
+    """Return the page for the outcomes of a full run."""
+    agree = sum(outcome.ok for outcome in outcomes)
+    caught = sum(not outcome.ok for outcome in controls)
+    parts = [HEAD.format(z_max=Z_MAX, agree=agree, count=len(outcomes), caught=caught, controls=len(controls))]
+    for group, title in TITLES.items():
+        of_group = [outcome for outcome in outcomes if outcome.case.group == group]
+        if not of_group:
+            continue
+        parts.append(f"## {title}\n")
+        parts.append("| comparison | n | target | value | tolerance | z | confidence | verdict |")
+        parts.append("|---|---|---|---|---|---|---|---|")
+        parts += [_row(outcome) for outcome in of_group]
+        parts.append("\n" + "\n".join(_models(of_group)) + "\n")
+    parts.append("## Controls\n")
+    parts.append("| control | what is wrong | target | value | z | verdict |")
+    parts.append("|---|---|---|---|---|---|")
+    parts += [
+        f"| {outcome.case.name.removeprefix('control: ')} | {outcome.case.flaw} | {number(outcome.case.target)} "
+        f"| {number(outcome.value)} | {outcome.z:.1f} | {'**missed**' if outcome.ok else 'caught'} |"
+        for outcome in controls
+    ]
+    parts.append("\n" + NOT_COVERED)
+    return "\n".join(parts)
+
+
+def _row(outcome: Outcome) -> str:
+    case = outcome.case
+    verdict = "agrees" if outcome.ok else "**disagrees**" + (f": {case.limit}" if case.limit else "")
+    return (
+        f"| {case.name} | {outcome.n:,} | {number(case.target)} | {number(outcome.value)} | {outcome.tolerance:.2g} "
+        f"| {outcome.z:.2f} | {case.confidence} | {verdict} |"
+    )
+
+
+def _models(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return one line a distinct model and source, in the order of the table."""
+    seen: dict[tuple[str, str], list[str]] = {}
+    for outcome in outcomes:
+        seen.setdefault((outcome.case.text, outcome.case.source), []).append(outcome.case.name)
+    return [f"- *{names[0]}*: {text}. Target: {source}." for (text, source), names in seen.items()]
