@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"driftlab/replica/internal/core"
 	"driftlab/replica/internal/node"
 	"driftlab/replica/internal/settings"
 )
@@ -44,9 +45,14 @@ func run(arguments []string, input io.Reader, output, errput io.Writer) int {
 	flags := flag.NewFlagSet("replica "+command, flag.ContinueOnError)
 	flags.SetOutput(errput)
 	var path, ordering string
+	var bug core.Bug
 	switch command {
 	case "serve", "health":
 		flags.StringVar(&path, "settings", defaultSettings, "the settings `file`")
+		if command == "serve" {
+			flags.Func("seeded-bug", "be wrong on purpose, by the `name` of a bug",
+				func(name string) (err error) { bug, err = core.ParseBug(name); return err })
+		}
 	case "apply":
 		flags.StringVar(&ordering, "ordering", "sequence", "sequence or key")
 	default:
@@ -73,18 +79,22 @@ func run(arguments []string, input io.Reader, output, errput io.Writer) int {
 	if command == "health" {
 		return checkHealth(loaded, errput)
 	}
-	return serve(loaded, output, errput)
+	return serve(loaded, bug, output, errput)
 }
 
 // serve runs the replica until it is told to stop.
-func serve(loaded *settings.Settings, output, errput io.Writer) int {
+func serve(loaded *settings.Settings, bug core.Bug, output, errput io.Writer) int {
 	// A closed event log is an error to report, not a reason to die without a word.
 	signal.Ignore(syscall.SIGPIPE)
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
-	logger := newLogger(loaded, errput)
+	logger := newLogger(loaded.Name, loaded.LogLevel, errput)
+	if bug != "" {
+		// Said whatever the level is: nobody may take this replica for a correct one.
+		newLogger(loaded.Name, "warn", errput).Warn("a bug is seeded", "seeded_bug", string(bug))
+	}
 	running, err := node.Start(node.Options{
-		Settings: loaded, Version: version, Events: output, Logger: logger,
+		Settings: loaded, Version: version, Events: output, Logger: logger, Bug: bug,
 	})
 	if err != nil {
 		logger.Error("the replica cannot start", "error", err)
@@ -111,13 +121,13 @@ func serve(loaded *settings.Settings, output, errput io.Writer) int {
 }
 
 // newLogger writes one JSON object a line, with the names that all replicas use.
-func newLogger(loaded *settings.Settings, errput io.Writer) *slog.Logger {
+func newLogger(replica, level string, errput io.Writer) *slog.Logger {
 	levels := map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo,
 		"warn": slog.LevelWarn, "error": slog.LevelError,
 	}
 	handler := slog.NewJSONHandler(errput, &slog.HandlerOptions{
-		Level: levels[loaded.LogLevel],
+		Level: levels[level],
 		ReplaceAttr: func(groups []string, attribute slog.Attr) slog.Attr {
 			switch {
 			case len(groups) > 0:
@@ -131,7 +141,7 @@ func newLogger(loaded *settings.Settings, errput io.Writer) *slog.Logger {
 			return attribute
 		},
 	})
-	return slog.New(handler).With("replica", loaded.Name)
+	return slog.New(handler).With("replica", replica)
 }
 
 // checkHealth asks the replica of the same settings whether it is up.

@@ -47,6 +47,8 @@ def replica_settings(
             "cap_ns": retry.cap,
             "jitter": retry.jitter,
             "budget_ppm": -1 if retry.budget is None else retry.budget,
+            "breaker_failures": policy.breaker.failures or 0,
+            "breaker_open_ns": policy.breaker.open_for,
         },
         "queue": {"limit": policy.queue.limit, "overflow": policy.queue.overflow},
         "reconcile_every_ns": policy.reconcile_every,

@@ -27,9 +27,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What a frame is about.
 type Kind int32
 
 const (
+	// Not a frame of this schema: it is counted as malformed.
 	Kind_KIND_UNSPECIFIED Kind = 0
 	// Client to leader: store this payload once under this idempotency token.
 	Kind_KIND_WRITE Kind = 1
@@ -98,10 +100,13 @@ func (Kind) EnumDescriptor() ([]byte, []int) {
 	return file_driftlab_proto_rawDescGZIP(), []int{0}
 }
 
+// One frame. Fields that a kind does not need are left out.
 type Envelope struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SchemaVersion uint32                 `protobuf:"varint,1,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
-	Kind          Kind                   `protobuf:"varint,2,opt,name=kind,proto3,enum=driftlab.v1.Kind" json:"kind,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The sender's schema; 1 is the first.
+	SchemaVersion uint32 `protobuf:"varint,1,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
+	// Says which of the other fields have a meaning.
+	Kind Kind `protobuf:"varint,2,opt,name=kind,proto3,enum=driftlab.v1.Kind" json:"kind,omitempty"`
 	// Name of the replica that sent this frame (empty for a client).
 	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
 	// Position in the changelog, starting at 1; in a DIGEST the length of the gapless prefix.
@@ -109,8 +114,10 @@ type Envelope struct {
 	// Name of the replica that accepted the update.
 	Origin string `protobuf:"bytes,5,opt,name=origin,proto3" json:"origin,omitempty"`
 	// When the origin accepted it, nanoseconds of its monotonic clock.
-	TimestampNs      int64  `protobuf:"varint,6,opt,name=timestamp_ns,json=timestampNs,proto3" json:"timestamp_ns,omitempty"`
-	CorrelationId    string `protobuf:"bytes,7,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
+	TimestampNs int64 `protobuf:"varint,6,opt,name=timestamp_ns,json=timestampNs,proto3" json:"timestamp_ns,omitempty"`
+	// Joins the log lines of one operation across replicas.
+	CorrelationId string `protobuf:"bytes,7,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
+	// Names a client's intent: a write is stored once however often it is sent.
 	IdempotencyToken string `protobuf:"bytes,8,opt,name=idempotency_token,json=idempotencyToken,proto3" json:"idempotency_token,omitempty"`
 	// 1 is the first transmission of an update to this destination; 0 where it has no meaning.
 	Attempt uint32 `protobuf:"varint,9,opt,name=attempt,proto3" json:"attempt,omitempty"`
@@ -238,10 +245,13 @@ func (x *Envelope) GetIncarnation() uint64 {
 	return 0
 }
 
+// What a client writes. A replica interprets the key alone.
 type Update struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Value []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// What the update belongs to; the one with the highest sequence counts.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// What the key holds from now on.
+	Value []byte `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	// An unsigned counter that uses all 64 bits.
 	Revision      uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 
+use crate::breaker::Breaker;
+use crate::settings::Settings;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Sent; the timer is the timeout.
@@ -31,16 +34,21 @@ pub struct FollowerView {
     /// All of `1..=acknowledged_prefix` is acknowledged.
     pub acknowledged_prefix: u64,
     pub attempts: HashMap<u64, Attempt>,
+    pub breaker: Breaker,
+    /// A seeded bug: its digests are no longer heard.
+    pub deaf: bool,
 }
 
 impl FollowerView {
-    pub fn new(index: usize, name: String) -> Self {
+    pub fn new(index: usize, name: String, settings: &Settings) -> Self {
         Self {
             index,
             name,
             incarnation: 0,
             acknowledged_prefix: 0,
             attempts: HashMap::new(),
+            breaker: Breaker::new(settings),
+            deaf: false,
         }
     }
 

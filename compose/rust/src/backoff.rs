@@ -31,6 +31,16 @@ pub struct Policy {
     pub jitter: Jitter,
     /// Millionths of a retry that each first transmission earns; negative means no budget.
     pub budget_ppm: i64,
+    /// Timeouts in a row that open a follower's breaker; 0 means no breaker.
+    #[serde(default)]
+    pub breaker_failures: u64,
+    /// How long an open breaker lets nothing through.
+    #[serde(default = "breaker_open_ns")]
+    pub breaker_open_ns: u64,
+}
+
+fn breaker_open_ns() -> u64 {
+    1_000_000_000
 }
 
 impl Policy {

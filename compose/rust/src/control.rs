@@ -10,7 +10,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request as HttpRequest, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use prometheus::{IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -85,12 +85,15 @@ impl Control {
         } else {
             "follower"
         };
-        let body = json!({
+        let mut body = json!({
             "name": self.settings.name,
             "role": role,
             "runtime": "rust",
             "version": VERSION,
         });
+        if let Some(bug) = self.settings.bug {
+            body["seeded_bug"] = bug.name().into();
+        }
         success(body.to_string(), JSON)
     }
 
@@ -123,6 +126,7 @@ impl Control {
             "outstanding": status.outstanding,
             "monotonic_ns": monotonic_ns,
             "incarnation": status.incarnation,
+            "breakers": status.breakers,
             "counters": status.counters,
         });
         success(body.to_string(), JSON)
@@ -182,6 +186,15 @@ fn metrics_text(status: &Status) -> Result<String, prometheus::Error> {
         let gauge = IntGauge::new(format!("driftlab_{name}"), help)?;
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         registry.register(Box::new(gauge))?;
+    }
+    if !status.breakers.is_empty() {
+        let help = "Circuit breaker: 0 closed, 1 half-open, 2 open.";
+        let opts = Opts::new("driftlab_breaker_state", help);
+        let breakers = IntGaugeVec::new(opts, &["follower"])?;
+        for (name, state) in &status.breakers {
+            breakers.with_label_values(&[name]).set(state.number());
+        }
+        registry.register(Box::new(breakers))?;
     }
     TextEncoder::new().encode_to_string(&registry.gather())
 }

@@ -37,4 +37,6 @@ counters! {
     unsent: "Frames dropped because a link had no connection.",
     send_queue_full: "Frames dropped because an outgoing queue was full.",
     malformed: "Frames that could not be understood.",
+    breaker_rejected: "Attempts that an open circuit breaker held back.",
+    breaker_opened: "Times that a circuit breaker opened.",
 }

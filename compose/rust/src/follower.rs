@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::bugs::Bug;
 use crate::counters::Counters;
 use crate::entry::{Entry, SCHEMA_VERSION};
 use crate::events::Fact;
@@ -143,6 +144,9 @@ impl Follower {
         self.owed.insert(sequence, 1);
         let entry = Arc::new(entry);
         self.pending.push_back(entry.clone());
+        if self.settings.has(Bug::EarlyAcknowledgement) {
+            self.acknowledge(&entry, out);
+        }
         out.push(Command::Append(entry));
     }
 
@@ -160,7 +164,8 @@ impl Follower {
 
     /// Takes a durable entry into the log and applies what can be applied.
     fn store(&mut self, entry: Arc<Entry>, now_ns: i64, out: &mut Vec<Command>) {
-        let applies_at_once = self.settings.ordering == Ordering::Key;
+        let applies_at_once =
+            self.settings.ordering == Ordering::Key || self.settings.has(Bug::AnyOrder);
         if applies_at_once {
             self.apply(&entry, now_ns, out);
         }
@@ -176,6 +181,9 @@ impl Follower {
 
     fn apply(&mut self, entry: &Entry, now_ns: i64, out: &mut Vec<Command>) {
         let (sequence, token) = (entry.sequence, entry.token.clone());
+        if self.settings.has(Bug::AnyOrder) {
+            self.state.forget(&entry.key);
+        }
         let fact = if self.state.apply(entry) {
             Fact::Applied { sequence, token }
         } else {
@@ -261,6 +269,7 @@ impl Follower {
             prefix_hash: self.prefix_hash,
             waiting: self.waiting.len(),
             outstanding: 0,
+            breakers: BTreeMap::new(),
             incarnation: self.incarnation,
             counters: self.counters.clone(),
             state: self.state.clone(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::attempts::FollowerView;
 use crate::backoff::Budget;
+use crate::bugs::Bug;
 use crate::counters::Counters;
 use crate::entry::{Entry, SCHEMA_VERSION};
 use crate::events::{Event, Fact};
@@ -63,7 +64,7 @@ impl Leader {
         let names = settings.replicas.iter().enumerate();
         let followers = names
             .filter(|(_, name)| **name != settings.name)
-            .map(|(index, name)| FollowerView::new(index, name.clone()))
+            .map(|(index, name)| FollowerView::new(index, name.clone(), &settings))
             .collect();
         let mut leader = Self {
             incarnation,
@@ -111,7 +112,8 @@ impl Leader {
             client,
             correlation_id: envelope.correlation_id.clone(),
         };
-        if let Some(&sequence) = self.tokens.get(&envelope.idempotency_token) {
+        let known = self.tokens.get(&envelope.idempotency_token).copied();
+        if let Some(sequence) = known.filter(|_| !self.settings.has(Bug::TokenIgnored)) {
             self.on_known_token(sequence, waiter, now_ns, out);
         } else {
             self.on_new_token(envelope, waiter, now_ns, out);
@@ -175,6 +177,15 @@ impl Leader {
             return;
         }
         let entry = Arc::new(entry);
+        if self.settings.has(Bug::EarlyAcknowledgement) {
+            let correlation_id = waiter.correlation_id.clone();
+            let client = waiter.client;
+            let early = Waiter {
+                client,
+                correlation_id,
+            };
+            self.acknowledge(&entry, early, out);
+        }
         self.tokens.insert(token, entry.sequence);
         self.wait_for_release(entry.sequence, waiter);
         self.pending.push_back(entry.clone());
@@ -208,6 +219,7 @@ impl Leader {
         let source = followers.position(|follower| follower.name == envelope.source);
         match (source, envelope.kind()) {
             (Some(follower), Kind::UpdateAck) if self.slot(envelope.sequence).is_some() => {
+                self.followers[follower].breaker.succeeded();
                 self.mark_acknowledged(follower, envelope.sequence);
                 self.advance_prefix(follower);
                 self.release_after_acknowledgement(envelope.sequence, now_ns, out);
@@ -225,6 +237,8 @@ impl Leader {
 
     pub fn status(&self) -> Status {
         let outstanding = self.followers.iter().map(FollowerView::outstanding).sum();
+        let breakers = self.followers.iter();
+        let breakers = breakers.map(|view| (view.name.clone(), view.breaker.state()));
         Status {
             mode: self.mode,
             last_sequence: self.last_sequence(),
@@ -232,6 +246,7 @@ impl Leader {
             prefix_hash: self.prefix_hash(self.last_sequence()),
             waiting: 0,
             outstanding,
+            breakers: breakers.collect(),
             incarnation: self.incarnation,
             counters: self.counters.clone(),
             state: self.state.clone(),

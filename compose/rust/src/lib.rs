@@ -9,6 +9,8 @@
 pub mod apply;
 pub mod attempts;
 pub mod backoff;
+pub mod breaker;
+pub mod bugs;
 pub mod clock;
 pub mod control;
 pub mod counters;

@@ -12,10 +12,13 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{sleep, timeout};
 
+use crate::bugs::Bug;
 use crate::settings::{Settings, SettingsError, parse_address};
 
 /// Frames that may wait for one connection, to a peer or a client.
 pub const QUEUE_FRAMES_MAX: usize = 4096;
+/// The bound of a queue that, by a seeded bug, has none worth the name.
+const QUEUE_FRAMES_BUG: usize = 1 << 20;
 const PAUSE_BETWEEN_TRIES: Duration = Duration::from_millis(20);
 /// A host that has gone answers nothing at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -44,9 +47,15 @@ impl Links {
                 continue;
             };
             let address = parse_address(&format!("peers.{name}"), text)?;
-            let (sender, receiver) = mpsc::channel(QUEUE_FRAMES_MAX);
+            let frames_max = if settings.has(Bug::UnboundedQueue) {
+                QUEUE_FRAMES_BUG
+            } else {
+                QUEUE_FRAMES_MAX
+            };
+            let (sender, receiver) = mpsc::channel(frames_max);
             queues.insert(index, sender);
-            tokio::spawn(run_link(address, receiver, tallies.clone()));
+            let overlooks = settings.has(Bug::LossOverlooked);
+            tokio::spawn(run_link(address, receiver, tallies.clone(), overlooks));
         }
         Ok(Self { queues, tallies })
     }
@@ -63,7 +72,12 @@ impl Links {
     }
 }
 
-async fn run_link(address: SocketAddr, mut queue: Receiver<Bytes>, tallies: Arc<Tallies>) {
+async fn run_link(
+    address: SocketAddr,
+    mut queue: Receiver<Bytes>,
+    tallies: Arc<Tallies>,
+    overlooks: bool,
+) {
     loop {
         let Some(stream) = connect(address, &mut queue, &tallies).await else {
             return;
@@ -78,6 +92,11 @@ async fn run_link(address: SocketAddr, mut queue: Receiver<Bytes>, tallies: Arc<
                     return;
                 }
             }
+        }
+        if overlooks {
+            // The seeded bug: frames go into the void until the replica stops.
+            while queue.recv().await.is_some() {}
+            return;
         }
         tallies
             .unsent

@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::bugs::Bug;
 use crate::settings::LogLevel;
 
 /// Sends every log line of this process to standard error.
@@ -33,6 +34,16 @@ pub fn start(replica: &str, level: LogLevel) {
 /// A line for an error that comes before the settings are known, and with them the replica.
 pub fn early_error(message: &str) {
     eprintln!("{}", json!({ "level": "ERROR", "message": message }));
+}
+
+/// A warning that is given whatever the level is: nobody may take such a replica for a correct one.
+pub fn warn_of_bug(replica: &str, bug: Bug) {
+    let mut time = String::new();
+    // Writing to a String cannot fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    let line = json!({ "time": time, "level": "WARN", "replica": replica,
+                       "message": "a bug is seeded", "seeded_bug": bug.name() });
+    eprintln!("{line}");
 }
 
 struct JsonLine {

@@ -1,8 +1,10 @@
 //! The decisions of a replica: inputs and the time go in, commands come out.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::breaker::BreakerState;
 use crate::counters::Counters;
 use crate::entry::Entry;
 use crate::events::Event;
@@ -57,6 +59,8 @@ pub struct Status {
     pub prefix_hash: u64,
     pub waiting: usize,
     pub outstanding: usize,
+    /// By follower; a follower itself has none.
+    pub breakers: BTreeMap<String, BreakerState>,
     pub incarnation: u64,
     pub counters: Counters,
     pub state: KeyState,

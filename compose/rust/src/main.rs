@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use driftlab_replica::apply::apply;
+use driftlab_replica::bugs::Bug;
 use driftlab_replica::logging::early_error;
 use driftlab_replica::settings::{Ordering, Settings};
 use driftlab_replica::{VERSION, health, logging, process};
 
-const USAGE: &str = "usage: replica --settings FILE | replica apply --ordering sequence|key | \
+const USAGE: &str = "usage: replica --settings FILE [--seeded-bug NAME] | replica apply --ordering sequence|key | \
                      replica health [--settings FILE] | replica --version";
 const SETTINGS_PATH: &str = "/etc/driftlab/settings.json";
 /// The command line or the settings are wrong.
@@ -24,7 +25,11 @@ fn main() -> ExitCode {
         .collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["--settings", path] => run_replica(&PathBuf::from(path)),
+        ["--settings", path] => run_replica(&PathBuf::from(path), None),
+        ["--settings", path, "--seeded-bug", name] => match Bug::named(name) {
+            Some(bug) => run_replica(&PathBuf::from(path), Some(bug)),
+            None => usage_error(&format!("unknown bug {name:?}")),
+        },
         ["apply", "--ordering", "sequence"] => run_apply(Ordering::Sequence),
         ["apply", "--ordering", "key"] => run_apply(Ordering::Key),
         ["health"] => run_health(Path::new(SETTINGS_PATH)),
@@ -42,12 +47,16 @@ fn usage_error(message: &str) -> ExitCode {
     ExitCode::from(EXIT_USAGE)
 }
 
-fn run_replica(path: &Path) -> ExitCode {
-    let settings = match Settings::load(path) {
+fn run_replica(path: &Path, bug: Option<Bug>) -> ExitCode {
+    let mut settings = match Settings::load(path) {
         Ok(settings) => settings,
         Err(error) => return usage_error(&error.to_string()),
     };
+    settings.bug = bug;
     logging::start(&settings.name, settings.log_level);
+    if let Some(bug) = bug {
+        logging::warn_of_bug(&settings.name, bug);
+    }
     // One thread for all but the disk: a replica that shares its cores with its peers gains
     // nothing from more, and every switch between threads delays an answer.
     let runtime = tokio::runtime::Builder::new_current_thread()

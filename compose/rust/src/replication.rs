@@ -2,6 +2,8 @@
 
 use crate::attempts::{Attempt, Phase};
 use crate::backoff::wait_draw;
+use crate::breaker::BreakerState;
+use crate::bugs::{Bug, reencode};
 use crate::frames::frame_bytes;
 use crate::leader::Leader;
 use crate::machine::{Command, Timer, after};
@@ -21,6 +23,11 @@ impl Leader {
         let outstanding = self.followers[follower].outstanding();
         if queue.overflow == Overflow::Defer && outstanding >= queue.limit {
             self.counters.deferred += 1;
+            return;
+        }
+        let breaker = &mut self.followers[follower].breaker;
+        if !breaker.lets(now_ns, sequence) {
+            self.counters.breaker_rejected += 1;
             return;
         }
         self.budget.earn();
@@ -66,7 +73,10 @@ impl Leader {
         let Some(slot) = self.slot(sequence) else {
             return;
         };
-        let envelope = slot.entry.to_envelope(kind, &self.settings.name, attempt);
+        let mut envelope = slot.entry.to_envelope(kind, &self.settings.name, attempt);
+        if self.settings.has(Bug::Reencodes) {
+            envelope.payload = reencode(&envelope.payload);
+        }
         self.counters.transmissions += 1;
         self.counters.bytes += frame_bytes(&envelope) as u64;
         out.push(Command::Send {
@@ -93,7 +103,12 @@ impl Leader {
         match attempt.phase {
             Phase::BackingOff => {
                 attempt.number += 1;
-                self.transmit(follower, sequence, now_ns, out);
+                if view.breaker.lets(now_ns, sequence) {
+                    self.transmit(follower, sequence, now_ns, out);
+                } else {
+                    self.counters.breaker_rejected += 1;
+                    view.attempts.remove(&sequence);
+                }
             }
             Phase::Sent => self.on_timeout(follower, sequence, now_ns, out),
         }
@@ -105,9 +120,24 @@ impl Leader {
         let Some(attempt) = view.attempts.get_mut(&sequence) else {
             return;
         };
+        if view.breaker.failed(now_ns, sequence) {
+            self.counters.breaker_opened += 1;
+            tracing::warn!(follower = view.name, sequence, "a breaker opened");
+        }
         if attempt.number >= policy.attempts {
             self.counters.exhausted += 1;
             view.attempts.remove(&sequence);
+            return;
+        }
+        if view.breaker.state() != BreakerState::Closed {
+            self.counters.breaker_rejected += 1;
+            view.attempts.remove(&sequence);
+            return;
+        }
+        if self.settings.has(Bug::EagerRetries) {
+            self.counters.retries += 1;
+            attempt.number += 1;
+            self.transmit(follower, sequence, now_ns, out);
             return;
         }
         if !self.budget.spend() {
@@ -158,7 +188,7 @@ impl Leader {
         out: &mut Vec<Command>,
     ) {
         let view = &mut self.followers[follower];
-        if digest.incarnation < view.incarnation {
+        if digest.incarnation < view.incarnation || view.deaf {
             return;
         }
         let prefix = digest.sequence;
@@ -170,6 +200,7 @@ impl Leader {
         let beyond = prefix > self.last_sequence();
         if beyond || self.prefix_hash(prefix) != digest.prefix_hash {
             self.counters.digest_mismatch += 1;
+            self.followers[follower].deaf = self.settings.has(Bug::DeafToDigests);
             tracing::warn!(
                 source = digest.source,
                 sequence = prefix,
@@ -178,6 +209,9 @@ impl Leader {
             return;
         }
         let first = self.followers[follower].acknowledged_prefix + 1;
+        if prefix >= first {
+            self.followers[follower].breaker.succeeded();
+        }
         for sequence in first..=prefix {
             self.mark_acknowledged(follower, sequence);
         }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Policy;
+use crate::bugs::Bug;
 
 /// When a write is acknowledged to its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +83,9 @@ pub struct Settings {
     #[serde(default)]
     pub log_level: LogLevel,
     pub listen: Listen,
+    /// A defect to show on purpose; no key of the file sets it.
+    #[serde(skip)]
+    pub bug: Option<Bug>,
 }
 
 /// Names the key that is wrong and why.
@@ -117,6 +121,10 @@ impl Settings {
         Ok(settings)
     }
 
+    pub fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
     pub fn is_leader(&self) -> bool {
         self.name == self.leader
     }
@@ -142,6 +150,11 @@ impl Settings {
                 self.policy.attempts >= 1,
                 "must be positive",
             ),
+            (
+                "policy.breaker_open_ns",
+                self.policy.breaker_open_ns >= 1,
+                "must be positive",
+            ),
         ];
         for (key, holds, rule) in rules {
             if !holds {
@@ -152,6 +165,7 @@ impl Settings {
             ("policy.timeout_ns", self.policy.timeout_ns),
             ("policy.base_ns", self.policy.base_ns),
             ("policy.cap_ns", self.policy.cap_ns),
+            ("policy.breaker_open_ns", self.policy.breaker_open_ns),
             ("reconcile_every_ns", self.reconcile_every_ns),
         ];
         for (key, duration_ns) in durations {

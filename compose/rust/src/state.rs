@@ -37,6 +37,11 @@ impl KeyState {
         true
     }
 
+    /// Takes a key out, as if nothing had been applied to it.
+    pub fn forget(&mut self, key: &str) {
+        self.held.remove(key);
+    }
+
     pub fn key_count(&self) -> usize {
         self.held.len()
     }

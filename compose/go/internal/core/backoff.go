@@ -14,6 +14,10 @@ type Policy struct {
 	// BudgetPpm is what a first transmission adds to the retry budget, in millionths of a
 	// retry; negative means that retries are not budgeted.
 	BudgetPpm int64
+	// BreakerFailures is how many timeouts in a row open a follower's breaker; 0 is no breaker.
+	BreakerFailures int
+	// BreakerOpenNs is how long an open breaker lets nothing through.
+	BreakerOpenNs int64
 }
 
 // WindowNs is the wait before jitter after the k-th attempt failed; k starts at 1.

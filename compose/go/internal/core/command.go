@@ -95,6 +95,14 @@ type Status struct {
 	Keys         int
 	Waiting      int
 	Outstanding  int
+	// Breakers has one entry for each follower; a follower has none.
+	Breakers []Breaker
+}
+
+// Breaker is the state of one follower's circuit breaker.
+type Breaker struct {
+	Follower string
+	State    BreakerState
 }
 
 // Machine is a leader or a follower. The returned commands are valid until the next call.
@@ -135,6 +143,8 @@ type Config struct {
 	Overflow    string
 	DigestNs    int64
 	RepairBatch int
+	// Bug is a defect to show on purpose.
+	Bug Bug
 }
 
 // LeaderIndex is the leader's place among the replicas.

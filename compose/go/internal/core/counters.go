@@ -25,6 +25,8 @@ const (
 	Unsent
 	SendQueueFull
 	Malformed
+	BreakerRejected
+	BreakerOpened
 	counterCount
 )
 
@@ -47,6 +49,8 @@ var counterTexts = [counterCount]struct{ name, help string }{
 	{"unsent", "Frames dropped because there was no connection."},
 	{"send_queue_full", "Frames dropped because a connection's queue was full."},
 	{"malformed", "Frames that could not be understood."},
+	{"breaker_rejected", "Attempts that an open circuit breaker held back."},
+	{"breaker_opened", "Times that a circuit breaker opened."},
 }
 
 // String is the reported name.

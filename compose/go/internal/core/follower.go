@@ -130,6 +130,9 @@ func (f *Follower) Receive(_ int64, envelope *wire.Envelope) []Command {
 	f.storing = append(f.storing, entry.Sequence)
 	f.received(entry.Sequence)
 	f.emit(Append{Entry: &stored.entry})
+	if f.config.Bug == BugEarlyAck {
+		f.acknowledge(&stored.entry)
+	}
 	return f.out
 }
 
@@ -161,7 +164,7 @@ func (f *Follower) settle(nowNs int64, sequence uint64, report func(Emit)) {
 	f.beyond[sequence].durable = true
 	f.durableBeyond++
 	f.durableLast = max(f.durableLast, sequence)
-	if f.config.Ordering == "key" {
+	if f.config.Ordering == "key" || f.config.Bug == BugAnyOrder {
 		f.applyAndReport(nowNs, &f.beyond[sequence].entry, report)
 	}
 	for {
@@ -173,7 +176,7 @@ func (f *Follower) settle(nowNs int64, sequence uint64, report func(Emit)) {
 		f.prefixHash = ExtendHash(f.prefixHash, f.prefix, next.word)
 		delete(f.beyond, f.prefix)
 		f.durableBeyond--
-		if f.config.Ordering == "sequence" {
+		if f.config.Ordering == "sequence" && f.config.Bug != BugAnyOrder {
 			f.applyAndReport(nowNs, &next.entry, report)
 		}
 	}
@@ -181,6 +184,9 @@ func (f *Follower) settle(nowNs int64, sequence uint64, report func(Emit)) {
 
 func (f *Follower) applyAndReport(nowNs int64, entry *Entry, report func(Emit)) {
 	name := "applied"
+	if f.config.Bug == BugAnyOrder {
+		delete(f.cells, entry.Key)
+	}
 	if !f.apply(entry) {
 		name = "superseded"
 	}

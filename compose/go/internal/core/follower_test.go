@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"math/rand"
+	"reflect"
 	"testing"
 
 	"driftlab/replica/wire"
@@ -191,7 +192,7 @@ func TestFollowerRestartsFromItsLog(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if before.machine.Status() != after.machine.Status() ||
+		if !reflect.DeepEqual(before.machine.Status(), after.machine.Status()) ||
 			DigestCells(before.machine.Cells()) != DigestCells(after.machine.Cells()) {
 			t.Errorf("before %+v, after %+v", before.machine.Status(), after.machine.Status())
 		}

@@ -51,7 +51,7 @@ func NewLeader(config Config, counters *Counters) *Leader {
 	}
 	for index, name := range config.Replicas {
 		if name != config.Leader {
-			leader.followers[index] = newFollowerView(index, name)
+			leader.followers[index] = newFollowerView(index, name, &config)
 		}
 	}
 	return leader
@@ -99,7 +99,8 @@ func (l *Leader) Write(nowNs int64, request WriteRequest) []Command {
 		l.count(Malformed)
 		return l.out
 	}
-	if known, found := l.byToken[request.Token]; found {
+	known, found := l.byToken[request.Token]
+	if found && l.config.Bug != BugTokenIgnored {
 		l.writeAgain(nowNs, request, known)
 		return l.out
 	}
@@ -122,6 +123,9 @@ func (l *Leader) Write(nowNs int64, request WriteRequest) []Command {
 	l.updates = append(l.updates, accepted)
 	l.byToken[request.Token] = accepted
 	l.emit(Append{Entry: &accepted.entry})
+	if l.config.Bug == BugEarlyAck {
+		l.answer(wire.Kind_KIND_WRITE_ACK, request.Connection, request.CorrelationID, &accepted.entry)
+	}
 	return l.out
 }
 
@@ -218,10 +222,11 @@ func (l *Leader) SetMode(nowNs int64, mode string) []Command {
 
 // Status reads the present state.
 func (l *Leader) Status() Status {
-	outstanding := 0
+	outstanding, breakers := 0, make([]Breaker, 0, len(l.followers))
 	for _, target := range l.followers {
 		if target != nil {
 			outstanding += len(target.outstanding)
+			breakers = append(breakers, Breaker{target.name, target.breaker.state})
 		}
 	}
 	return Status{
@@ -231,5 +236,6 @@ func (l *Leader) Status() Status {
 		PrefixHash:   l.hashes[l.durable()],
 		Keys:         len(l.cells),
 		Outstanding:  outstanding,
+		Breakers:     breakers,
 	}
 }

@@ -23,11 +23,14 @@ type follower struct {
 	outstanding map[uint64]*attempt
 	// incarnation is the newest one seen.
 	incarnation uint64
+	breaker     breaker
+	// deaf is a seeded bug: digests are no longer heard.
+	deaf bool
 }
 
-func newFollowerView(index int, name string) *follower {
+func newFollowerView(index int, name string, config *Config) *follower {
 	return &follower{
-		index: index, name: name,
+		index: index, name: name, breaker: newBreaker(config),
 		above:       make(map[uint64]struct{}),
 		outstanding: make(map[uint64]*attempt),
 	}
@@ -93,6 +96,10 @@ func (l *Leader) replicate(nowNs int64, target *follower, stored *update) {
 		l.count(Deferred)
 		return
 	}
+	if !target.breaker.lets(nowNs, stored.entry.Sequence) {
+		l.count(BreakerRejected)
+		return
+	}
 	started := &attempt{waitedNs: l.config.Policy.BaseNs}
 	target.outstanding[stored.entry.Sequence] = started
 	l.budget.Earn()
@@ -102,9 +109,16 @@ func (l *Leader) replicate(nowNs int64, target *follower, stored *update) {
 // transmit sends the next attempt of a series and starts its timeout.
 func (l *Leader) transmit(nowNs int64, target *follower, stored *update, current *attempt) {
 	current.number++
-	envelope := stored.entry.Envelope(wire.Kind_KIND_UPDATE, l.config.Name, current.number)
-	l.emit(Send{Target: target.index, Envelope: envelope})
+	l.sendEntry(wire.Kind_KIND_UPDATE, target, &stored.entry, current.number)
 	l.arm(nowNs+l.config.Policy.TimeoutNs, TimerTimeout, target, stored, current)
+}
+
+func (l *Leader) sendEntry(kind wire.Kind, target *follower, entry *Entry, attempt int) {
+	envelope := entry.Envelope(kind, l.config.Name, attempt)
+	if l.config.Bug == BugReencodes {
+		envelope.Payload = reencode(envelope.Payload)
+	}
+	l.emit(Send{Target: target.index, Envelope: envelope})
 }
 
 // arm sets a timer that makes all earlier timers of the series stale.
@@ -125,25 +139,46 @@ func (l *Leader) Expire(nowNs int64, timer Timer) []Command {
 		return l.out
 	}
 	stored := l.updates[timer.Sequence-1]
-	if timer.Kind == TimerBackoff {
+	if timer.Kind == TimerTimeout {
+		l.timeOut(nowNs, target, stored, current)
+	} else if target.breaker.lets(nowNs, timer.Sequence) {
 		l.transmit(nowNs, target, stored, current)
-		return l.out
+	} else {
+		l.count(BreakerRejected)
+		delete(target.outstanding, timer.Sequence)
 	}
-	policy := &l.config.Policy
+	return l.out
+}
+
+// timeOut decides what follows an attempt that was not answered.
+func (l *Leader) timeOut(nowNs int64, target *follower, stored *update, current *attempt) {
+	policy, sequence := &l.config.Policy, stored.entry.Sequence
+	if target.breaker.failed(nowNs, sequence) {
+		l.count(BreakerOpened)
+		l.emit(Warn{
+			Message: "a breaker opened", Replica: target.name, Sequence: sequence,
+			CorrelationID: stored.entry.CorrelationID,
+		})
+	}
 	switch {
 	case current.number >= policy.Attempts:
 		l.count(Exhausted)
-		delete(target.outstanding, timer.Sequence)
+		delete(target.outstanding, sequence)
+	case target.breaker.state != BreakerClosed:
+		l.count(BreakerRejected)
+		delete(target.outstanding, sequence)
+	case l.config.Bug == BugEagerRetries:
+		l.count(Retries)
+		l.transmit(nowNs, target, stored, current)
 	case !l.budget.Spend():
 		l.count(BudgetDenied)
-		delete(target.outstanding, timer.Sequence)
+		delete(target.outstanding, sequence)
 	default:
 		l.count(Retries)
-		draw := RetryDraw(l.config.Seed, timer.Sequence, target.index, current.number)
+		draw := RetryDraw(l.config.Seed, sequence, target.index, current.number)
 		current.waitedNs = policy.WaitNs(current.number, draw, current.waitedNs)
 		l.arm(nowNs+current.waitedNs, TimerBackoff, target, stored, current)
 	}
-	return l.out
 }
 
 // acknowledge handles an UPDATE_ACK.
@@ -152,6 +187,7 @@ func (l *Leader) acknowledge(nowNs int64, source *follower, sequence uint64) {
 		l.count(Malformed)
 		return
 	}
+	source.breaker.succeeded()
 	source.mark(sequence)
 	l.reevaluate(nowNs, sequence, sequence)
 }
@@ -159,7 +195,7 @@ func (l *Leader) acknowledge(nowNs int64, source *follower, sequence uint64) {
 // reconcile handles a DIGEST: it believes what the follower has, and repairs what it lacks.
 func (l *Leader) reconcile(nowNs int64, source *follower, digest *wire.Envelope) {
 	prefix, incarnation := digest.GetSequence(), digest.GetIncarnation()
-	if incarnation < source.incarnation {
+	if incarnation < source.incarnation || source.deaf {
 		return
 	}
 	if incarnation > source.incarnation && prefix < source.prefix {
@@ -168,12 +204,16 @@ func (l *Leader) reconcile(nowNs int64, source *follower, digest *wire.Envelope)
 	source.incarnation = incarnation
 	if prefix > l.durable() || l.hashes[prefix] != digest.GetPrefixHash() {
 		l.count(DigestMismatch)
+		source.deaf = l.config.Bug == BugDeafToDigests
 		l.emit(Warn{
 			Message: "a digest does not match the log", Replica: source.name, Sequence: prefix,
 		})
 		return
 	}
 	before := source.prefix
+	if prefix > before {
+		source.breaker.succeeded()
+	}
 	source.markPrefix(prefix)
 	l.reevaluate(nowNs, before+1, source.prefix)
 	l.repair(nowNs, source, prefix)
@@ -194,9 +234,6 @@ func (l *Leader) repair(nowNs int64, target *follower, prefix uint64) {
 		}
 		l.count(Repairs)
 		sent++
-		l.emit(Send{
-			Target:   target.index,
-			Envelope: entry.Envelope(wire.Kind_KIND_REPAIR, l.config.Name, 0),
-		})
+		l.sendEntry(wire.Kind_KIND_REPAIR, target, entry, 0)
 	}
 }

@@ -21,6 +21,8 @@ type health struct {
 	Role    string `json:"role"`
 	Runtime string `json:"runtime"`
 	Version string `json:"version"`
+	// SeededBug is only there when there is one.
+	SeededBug core.Bug `json:"seeded_bug,omitempty"`
 }
 
 type state struct {
@@ -35,6 +37,7 @@ type state struct {
 	Outstanding  int               `json:"outstanding"`
 	MonotonicNs  int64             `json:"monotonic_ns"`
 	Incarnation  uint64            `json:"incarnation"`
+	Breakers     map[string]string `json:"breakers"`
 	Counters     map[string]uint64 `json:"counters"`
 }
 
@@ -76,7 +79,9 @@ func (n *Node) getHealth(response http.ResponseWriter, _ *http.Request) {
 	if n.settings.Name == n.settings.Leader {
 		role = "leader"
 	}
-	answer(response, http.StatusOK, health{n.settings.Name, role, "go", n.version})
+	answer(response, http.StatusOK, health{
+		Name: n.settings.Name, Role: role, Runtime: "go", Version: n.version, SeededBug: n.bug,
+	})
 }
 
 // getState asks the owner for a copy, and sorts and hashes it here.
@@ -88,6 +93,10 @@ func (n *Node) getState(response http.ResponseWriter, _ *http.Request) {
 	}
 	select {
 	case seen := <-copied:
+		breakers := make(map[string]string, len(seen.status.Breakers))
+		for _, each := range seen.status.Breakers {
+			breakers[each.Follower] = each.State.String()
+		}
 		answer(response, http.StatusOK, state{
 			Name:         n.settings.Name,
 			Mode:         seen.status.Mode,
@@ -100,6 +109,7 @@ func (n *Node) getState(response http.ResponseWriter, _ *http.Request) {
 			Outstanding:  seen.status.Outstanding,
 			MonotonicNs:  monotonicNs(),
 			Incarnation:  n.incarnation,
+			Breakers:     breakers,
 			Counters:     n.counters.Map(),
 		})
 	case <-n.owned:
@@ -159,5 +169,15 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 		described := prometheus.NewDesc("driftlab_"+gauge.name, gauge.help, nil, nil)
 		metrics <- prometheus.MustNewConstMetric(
 			described, prometheus.GaugeValue, float64(gauge.value))
+	}
+	breakers := c.node.gauges.breakers.Load()
+	if breakers == nil {
+		return
+	}
+	described := prometheus.NewDesc("driftlab_breaker_state",
+		"Circuit breaker: 0 closed, 1 half-open, 2 open.", []string{"follower"}, nil)
+	for _, each := range *breakers {
+		metrics <- prometheus.MustNewConstMetric(
+			described, prometheus.GaugeValue, float64(each.State), each.Follower)
 	}
 }

@@ -122,7 +122,7 @@ type client struct {
 // serveClient reads writes, and answers them as they are released.
 func (n *Node) serveClient(connection net.Conn) {
 	// Answers that find their client gone are dropped without being counted.
-	served := &client{outbox: newOutbox(&core.Counters{}), id: n.lastClient.Add(1)}
+	served := &client{outbox: newOutbox(&core.Counters{}, queueFramesMax), id: n.lastClient.Add(1)}
 	gone, pumped := make(chan struct{}), make(chan struct{})
 	served.open()
 	go func() {

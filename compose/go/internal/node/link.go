@@ -14,6 +14,8 @@ import (
 const (
 	// queueFramesMax bounds the frames that wait for one connection.
 	queueFramesMax = 4096
+	// queueFramesBug is the bound of a queue that, by a seeded bug, has none worth the name.
+	queueFramesBug = 1 << 20
 	// reconnectEvery is the least time between two tries to open a connection.
 	reconnectEvery = 20 * time.Millisecond
 	dialTimeout    = time.Second
@@ -33,8 +35,8 @@ type outbox struct {
 	connected bool
 }
 
-func newOutbox(counters *core.Counters) *outbox {
-	return &outbox{counters: counters, frames: make(chan []byte, queueFramesMax)}
+func newOutbox(counters *core.Counters, framesMax int) *outbox {
+	return &outbox{counters: counters, frames: make(chan []byte, framesMax)}
 }
 
 // offer queues a frame, or counts why it could not.
@@ -127,6 +129,8 @@ type link struct {
 	name    string
 	address string
 	logger  *slog.Logger
+	// overlooks is a seeded bug: the loss of the connection is not noticed.
+	overlooks bool
 }
 
 // run keeps the link open until stop closes.
@@ -144,6 +148,9 @@ func (l *link) run(stop <-chan struct{}) {
 		tried := time.Now()
 		if connection, err := l.dial(dialling); err == nil {
 			l.serve(connection, stop)
+			if l.overlooks {
+				l.discard(stop)
+			}
 		} else {
 			l.logger.Debug("no connection to the peer", "peer", l.name, "error", err)
 		}
@@ -151,6 +158,18 @@ func (l *link) run(stop <-chan struct{}) {
 		case <-stop:
 			return
 		case <-time.After(time.Until(tried.Add(reconnectEvery))):
+		}
+	}
+}
+
+// discard takes frames into the void until stop closes.
+func (l *link) discard(stop <-chan struct{}) {
+	l.open()
+	for {
+		select {
+		case <-l.frames:
+		case <-stop:
+			return
 		}
 	}
 }

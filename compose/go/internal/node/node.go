@@ -23,6 +23,8 @@ type Options struct {
 	// Events receives the event log; writes to it must not be buffered.
 	Events io.Writer
 	Logger *slog.Logger
+	// Bug is a defect to show on purpose.
+	Bug core.Bug
 	// Listeners replaces the addresses of the settings where it is not nil.
 	Listeners *Listeners
 }
@@ -64,6 +66,7 @@ func (l *Listeners) Close() {
 type Node struct {
 	settings    *settings.Settings
 	version     string
+	bug         core.Bug
 	logger      *slog.Logger
 	counters    *core.Counters
 	incarnation uint64
@@ -91,6 +94,7 @@ type Node struct {
 func Start(options Options) (*Node, error) {
 	n := &Node{
 		settings: options.Settings, version: options.Version, logger: options.Logger,
+		bug:      options.Bug,
 		counters: &core.Counters{},
 		inbox:    make(chan input, inboxMax),
 		failed:   make(chan error, 1),
@@ -129,7 +133,9 @@ func (n *Node) open(options Options) (err error) {
 	if n.incarnation, err = n.store.NextIncarnation(realtimeNs()); err != nil {
 		return fmt.Errorf("storing the incarnation: %w", err)
 	}
-	machine := core.New(n.settings.Core(n.incarnation), n.counters)
+	config := n.settings.Core(n.incarnation)
+	config.Bug = n.bug
+	machine := core.New(config, n.counters)
 	if err = n.store.Load(machine.Restore); err != nil {
 		return fmt.Errorf("replaying the changelog: %w", err)
 	}

@@ -141,7 +141,7 @@ func TestControlInterface(t *testing.T) {
 	c.dial().write("a")
 	var seen health
 	c.get(1, "/healthz", &seen)
-	if (seen != health{"f1", "follower", "go", "test"}) {
+	if (seen != health{Name: "f1", Role: "follower", Runtime: "go", Version: "test"}) {
 		t.Errorf("health %+v", seen)
 	}
 	response, err := http.Get("http://" + c.settings[0].Listen.Control + "/metrics")
@@ -228,7 +228,7 @@ func TestAlarmIsPreciseAndTimersAreOrdered(t *testing.T) {
 
 func TestOutboxIsBounded(t *testing.T) {
 	counters := &core.Counters{}
-	queue := newOutbox(counters)
+	queue := newOutbox(counters, queueFramesMax)
 	queue.offer([]byte("nobody there"))
 	if counters.Get(core.Unsent) != 1 {
 		t.Error("a frame without a connection is unsent")

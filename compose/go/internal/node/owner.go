@@ -38,7 +38,10 @@ type inspection struct {
 }
 
 // gauges are the numbers that the control interface reads without asking the owner.
-type gauges struct{ lastSequence, prefix, waiting, outstanding atomic.Int64 }
+type gauges struct {
+	lastSequence, prefix, waiting, outstanding atomic.Int64
+	breakers                                   atomic.Pointer[[]core.Breaker]
+}
 
 // owner is the one goroutine that touches the machine.
 type owner struct {
@@ -70,10 +73,15 @@ func newOwner(n *Node, machine core.Machine, events io.Writer) (*owner, error) {
 		batches: make(chan []*core.Entry, 1),
 		stored:  make(chan error, 1),
 	}
+	framesMax := queueFramesMax
+	if n.bug == core.BugUnboundedQueue {
+		framesMax = queueFramesBug
+	}
 	for index, name := range n.settings.Replicas {
 		if address, found := n.settings.Peers[name]; found {
 			made.links[index] = &link{
-				outbox: newOutbox(n.counters), name: name, address: address, logger: n.logger,
+				outbox: newOutbox(n.counters, framesMax), name: name, address: address,
+				logger: n.logger, overlooks: n.bug == core.BugLossOverlooked,
 			}
 		}
 	}
@@ -134,6 +142,7 @@ func (o *owner) settle() {
 	o.node.gauges.prefix.Store(int64(status.Prefix))
 	o.node.gauges.waiting.Store(int64(status.Waiting))
 	o.node.gauges.outstanding.Store(int64(status.Outstanding))
+	o.node.gauges.breakers.Store(&status.Breakers)
 }
 
 // handOver gives the disk what has gathered if it is idle.

@@ -24,6 +24,9 @@ type Policy struct {
 	CapNs     int64  `json:"cap_ns"`
 	Jitter    string `json:"jitter"`
 	BudgetPpm int64  `json:"budget_ppm"`
+	// Zero failures is no breaker.
+	BreakerFailures int   `json:"breaker_failures"`
+	BreakerOpenNs   int64 `json:"breaker_open_ns"`
 }
 
 // Queue bounds the attempts outstanding to a follower and the entries behind a gap.
@@ -63,7 +66,10 @@ type Settings struct {
 }
 
 // optionalKeys may be left out; everything else has to be said.
-var optionalKeys = []string{"log_level"}
+var optionalKeys = []string{"log_level", "policy.breaker_failures", "policy.breaker_open_ns"}
+
+// breakerOpenNs is how long a breaker stays open where the file does not say.
+const breakerOpenNs = 1_000_000_000
 
 // Load reads and checks a file.
 func Load(path string) (*Settings, error) {
@@ -76,7 +82,7 @@ func Load(path string) (*Settings, error) {
 
 // Parse reads and checks settings.
 func Parse(text []byte) (*Settings, error) {
-	parsed := &Settings{LogLevel: "warn"}
+	parsed := &Settings{LogLevel: "warn", Policy: Policy{BreakerOpenNs: breakerOpenNs}}
 	if err := checkKeys(text, reflect.TypeOf(*parsed), ""); err != nil {
 		return nil, err
 	}
@@ -155,6 +161,8 @@ func (s *Settings) check() error {
 		{"policy.base_ns", s.Policy.BaseNs >= 0 && s.Policy.BaseNs < 1<<60, "0 to 2^60"},
 		{"policy.cap_ns", s.Policy.CapNs >= 0 && s.Policy.CapNs < 1<<60, "0 to 2^60"},
 		oneOf("policy.jitter", s.Policy.Jitter, "none", "full", "equal", "decorrelated"),
+		{"policy.breaker_failures", s.Policy.BreakerFailures >= 0, "not negative"},
+		{"policy.breaker_open_ns", s.Policy.BreakerOpenNs > 0, "above 0"},
 		{"queue.limit", s.Queue.Limit > 0, "above 0"},
 		oneOf("queue.overflow", s.Queue.Overflow, "reject", "defer"),
 		{"reconcile_every_ns", s.ReconcileEveryNs >= 0, "not negative"},
@@ -215,6 +223,7 @@ func (s *Settings) Core(incarnation uint64) core.Config {
 			TimeoutNs: s.Policy.TimeoutNs, Attempts: s.Policy.Attempts,
 			Backoff: s.Policy.Backoff, BaseNs: s.Policy.BaseNs, CapNs: s.Policy.CapNs,
 			Jitter: s.Policy.Jitter, BudgetPpm: s.Policy.BudgetPpm,
+			BreakerFailures: s.Policy.BreakerFailures, BreakerOpenNs: s.Policy.BreakerOpenNs,
 		},
 		QueueLimit: s.Queue.Limit, Overflow: s.Queue.Overflow,
 		DigestNs: s.ReconcileEveryNs, RepairBatch: s.ReconcileBatch,

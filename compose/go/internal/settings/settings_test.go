@@ -29,6 +29,10 @@ func TestExample(t *testing.T) {
 	if err != nil || parsed.LogLevel != "warn" {
 		t.Errorf("the log level is optional: %v", err)
 	}
+	if policy := parsed.Core(5).Policy; policy.BreakerFailures != 0 ||
+		policy.BreakerOpenNs != breakerOpenNs {
+		t.Errorf("the breaker is optional: %+v", policy)
+	}
 }
 
 func TestRefusedSettingsNameTheKey(t *testing.T) {
@@ -45,6 +49,8 @@ func TestRefusedSettingsNameTheKey(t *testing.T) {
 		{`"f2": "127.0.0.1:2"`, `"f2": "127.0.0.1:2", "f3": "127.0.0.1:2"`, `"f3"`},
 		{`"f1", "f2"]`, `"f1", "f2", "f1"]`, `"replicas"`},
 		{`"limit": 256`, `"limit": 0`, `"queue.limit"`},
+		{`-1}`, `-1, "breaker_failures": -1}`, `"policy.breaker_failures"`},
+		{`-1}`, `-1, "breaker_open_ns": 0}`, `"policy.breaker_open_ns"`},
 	} {
 		changed := strings.Replace(example, test.old, test.new, 1)
 		if changed == example {

@@ -104,7 +104,7 @@ fn metrics_hold_every_counter_of_the_state() {
     let text = leader.get("/metrics");
     let state = leader.state();
     let counters = state["counters"].as_object().expect("an object");
-    assert_eq!(counters.len(), 18);
+    assert_eq!(counters.len(), 20);
     for (name, value) in counters {
         let line = format!("driftlab_{name}_total {value}");
         assert!(text.lines().any(|other| other == line), "{line}");
@@ -114,6 +114,10 @@ fn metrics_hold_every_counter_of_the_state() {
     assert!(text.contains("\ndriftlab_prefix 1\n"));
     assert!(text.contains("\ndriftlab_waiting 0\n"));
     assert!(text.contains("\ndriftlab_outstanding 0\n"));
+    assert!(
+        !text.contains("driftlab_breaker_state"),
+        "there is no follower"
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The rules of a replica, checked without sockets, disk or sleep, each with a control.
 
 mod acceptance;
+mod breaker;
 mod follower;
 mod framing;
 mod golden;

@@ -43,6 +43,10 @@ fn missing_and_wrong_values_are_refused_by_name() {
     assert!(refusal(|value| value["queue"]["limit"] = json!(0)).contains("queue.limit"));
     assert!(refusal(|value| value["policy"]["attempts"] = json!(0)).contains("attempts"));
     assert!(refusal(|value| value["policy"]["cap_ns"] = json!(1_u64 << 62)).contains("cap_ns"));
+    let open_ns =
+        |open_ns: u64| refusal(|value| value["policy"]["breaker_open_ns"] = json!(open_ns));
+    assert!(open_ns(0).contains("breaker_open_ns"));
+    assert!(open_ns(1 << 62).contains("breaker_open_ns"));
     assert!(refusal(|value| value["replicas"] = json!(["leader", "leader"])).contains("replicas"));
     assert!(refusal(|value| value["peers"] = json!({"f1": "127.0.0.1:1"})).contains("f2"));
     assert!(refusal(|value| value["peers"]["f9"] = json!("127.0.0.1:1")).contains("f9"));

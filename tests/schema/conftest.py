@@ -1,0 +1,5 @@
+"""Schema tests start replicas as the conformance tests do."""
+
+from tests.conformance.conftest import binaries, workshop
+
+__all__ = ["binaries", "workshop"]
