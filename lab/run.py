@@ -7,8 +7,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Any
@@ -198,9 +199,11 @@ def run_simulated(
         _report(progress, number + 1, len(seeds))
         left = len(seeds) - number - 1
         if workers != 1 and (time.monotonic() - started) / (number + 1) * left > POOL_WORTH_S:
-            for row in _run_pool(experiment, seeds[number + 1 :], executor, workers or os.cpu_count() or 1, judging):
-                result.rows.append(row)
-                _report(progress, len(result.rows), len(seeds))
+            left_seeds = seeds[number + 1 :]
+            with closing(_run_pool(experiment, left_seeds, executor, workers or os.cpu_count() or 1, judging)) as rest:
+                for row in rest:
+                    result.rows.append(row)
+                    _report(progress, len(result.rows), len(seeds))
             break
     result.wall_s = time.monotonic() - started
     return result
@@ -213,12 +216,15 @@ def _report(progress: Progress | None, done: int, total: int) -> None:
 
 def _run_pool(
     experiment: Experiment, seeds: Sequence[int], executor: str, workers: int, judging: Judging
-) -> Iterable[RunRow]:
+) -> Generator[RunRow]:
     size = max(1, min(64, len(seeds) // (4 * workers) or 1))
     blocks = [seeds[start : start + size] for start in range(0, len(seeds), size)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"))
+    try:
         for future in [pool.submit(_judge_many, experiment, block, executor, judging) for block in blocks]:
             yield from future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupted sweep ends with the blocks in hand, not with all of them
 
 
 def run_with(

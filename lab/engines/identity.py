@@ -263,6 +263,9 @@ def _spread(count: int, first: int, workers: int) -> Iterator[tuple[list[str], i
         return
     for protocol in {made.scenario.protocol for made in map(case, range(first, first + min(count, 20)))}:
         compiled.load(protocol)  # so that the workers find it on disk
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"))
+    try:
         for block, future in [(block, pool.submit(_differences, block)) for block in blocks]:
             yield future.result(), len(block)
+    finally:
+        pool.shutdown(cancel_futures=True)
