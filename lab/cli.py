@@ -22,7 +22,7 @@ Exit codes: 0 every claim held, 1 a claim was violated, 2 usage or experiment fi
 4 something needed is missing, 5 stored results damaged, 6 a budget or the disk stopped it,
 70 internal error, 130/143 interrupted after clean-up.
 """
-SPEC, INCONCLUSIVE, MISSING, BUDGET, INTERNAL = 2, 3, 4, 6, 70
+SPEC, MISSING, INTERNAL = 2, 4, 70
 CONTAINER_SEEDS = 3  # default number of runs on containers, where a run takes its real time
 
 
@@ -39,13 +39,10 @@ class LabGroup(click.Group):
 
 
 def _fail(error: Exception) -> NoReturn:
-    code = getattr(error, "exit_code", None)
-    if type(error).__name__ == "SpecErrors":
-        click.echo(error.render(), err=True)  # type: ignore[attr-defined]
-        sys.exit(SPEC)
-    code = {"BudgetExceeded": BUDGET, "LiftError": SPEC, "ProtocolMistake": SPEC}.get(type(error).__name__, code)
+    code = getattr(error, "exit_code", None)  # what the lab raises on purpose knows its exit code
     if isinstance(code, int):
-        click.echo(f"lab: {error}", err=True)
+        render = getattr(error, "render", None)  # errors with places say themselves where they are
+        click.echo(render() if render else f"lab: {error}", err=True)
         sys.exit(code)
     import traceback
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lab.metrics import METRICS
+from lab import checkers
+from lab.metrics import METRICS, measure_units
 from lab.metrics.estimate import Estimate
 from lab.run import RunRow, RunSet, first_invalid
 from lab.spec.claims import Claim, parse_claim, split_variant
@@ -57,7 +58,7 @@ def judge_claims(runs: Mapping[str, RunSet], texts: Sequence[str], replay: str) 
     """Return the result of every claim on every set of runs it is about; `replay` is a command with `{seed}` and
     `{variant}`.
     """
-    units = metric_units()
+    units = measure_units()
     first = next(iter(runs.values()))
     results = []
     measured = {variant: run_set.measures() for variant, run_set in runs.items()}
@@ -71,13 +72,6 @@ def judge_claims(runs: Mapping[str, RunSet], texts: Sequence[str], replay: str) 
     for variant, run_set in runs.items():
         results += _judge_truth(variant, run_set, replay)
     return results
-
-
-def metric_units() -> dict[str, str]:
-    """Return every measure a claim can name, with its unit."""
-    from lab.metrics import measure_units
-
-    return measure_units()
 
 
 def _judge_claim(
@@ -124,6 +118,4 @@ def _judge_truth(variant: str, run_set: RunSet, replay: str) -> list[ClaimResult
 
 def verdict(results: Sequence[ClaimResult]) -> str:
     """Return fail if anything was violated, else inconclusive if anything is open, else pass."""
-    if any(result.holds is False for result in results):
-        return FAIL
-    return INCONCLUSIVE if any(result.holds is None for result in results) else PASS
+    return checkers.verdict((), (result.holds for result in results))

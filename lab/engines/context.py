@@ -21,6 +21,8 @@ KIND_MAX = 255
 class ProtocolMistake(ValueError):
     """A handler did what no executor can carry out; the text is one line."""
 
+    exit_code = 2
+
 
 @dataclass(slots=True)
 class TraceRow:

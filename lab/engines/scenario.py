@@ -24,6 +24,8 @@ CLIENT = "client"
 class BudgetExceeded(RuntimeError):
     """A run handled more events than its budget; the message says when and where."""
 
+    exit_code = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Bursts:

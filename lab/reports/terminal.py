@@ -30,6 +30,7 @@ WIDTH = 80
 LINES_MAX = 24
 CLAIMS_MAX = 8  # lines for claims, their evidence among them
 VARIANTS_MAX = 5
+CHANGES_MAX = 3  # lines for what a recommendation changes
 STYLES = {True: "green", False: "bold red", None: "yellow"}
 VERDICT_STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
 MEASURES: tuple[tuple[str, str, str], ...] = (  # measure, words, short words
@@ -166,10 +167,21 @@ def _recommendation_lines(summary: Json) -> list[Text]:
         changes = [
             f"{path}: {current.get(path, '–')} → {text}" for path, text in proposed.items() if current.get(path) != text
         ]
-        if changes:
-            lines.append(_line(("  " + one_line("; ".join(changes), WIDTH - 2), "")))
+        lines += _change_lines(changes)
     presets = [str(row["outcome"]) for row in found.get("presets") or ()]
     if presets:
         counts = ", ".join(f"{outcome} {presets.count(outcome)}" for outcome in dict.fromkeys(presets))
         lines.append(_line(("  " + one_line(f"against {plural(len(presets), 'preset')}: {counts}", WIDTH - 2), "dim")))
     return lines
+
+
+def _change_lines(changes: Sequence[str]) -> list[Text]:
+    """Return what changes, broken between settings; what does not fit on CHANGES_MAX lines is cut."""
+    rows: list[str] = []
+    for change in changes:
+        joined = f"{rows[-1]}; {change}" if rows else change
+        if rows and len(joined) > WIDTH - 2 and len(rows) < CHANGES_MAX:
+            rows.append(change)
+        else:
+            rows[-1:] = [joined]
+    return [_line(("  " + one_line(row, WIDTH - 2), "")) for row in rows]

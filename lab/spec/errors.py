@@ -79,6 +79,8 @@ def _cells(char: str) -> int:
 class SpecErrors(Exception):
     """Everything that is wrong with one experiment file, in the order of the file; at most 100 errors are kept."""
 
+    exit_code = 2
+
     def __init__(self, errors: Sequence[SpecError]) -> None:
         unique = sorted(dict.fromkeys(errors), key=lambda error: (error.line, error.column))
         super().__init__(errors)

@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lab.metrics import METRICS, split_measure
+from lab.metrics import METRICS, measure_units, split_measure
 from lab.run import RunSet
 from lab.spec.claims import Claim, parse_claim
 from lab.spec.schema import Experiment, Tune
 from lab.tuning.resample import aggregated, column, floors, point_value, seed_draws
-from lab.verdict import metric_units
 
 SURE = 0.95
 CONDITION_RESAMPLES = 200
@@ -69,7 +68,7 @@ def evaluate(candidate: Candidate, current: Candidate, tune: Tune) -> None:
     runs = candidate.runs
     reference = first_runs(current.runs, len(runs.rows))
     candidate.objectives = losses(runs, tune.minimise)
-    units = metric_units()
+    units = measure_units()
     candidate.broken, candidate.doubtful = [], []
     for text in tune.subject_to:
         claim = parse_claim(text, units)

@@ -60,6 +60,8 @@ REFUSED: dict[type[ast.AST], str] = {
 class LiftError(Exception):
     """A protocol that cannot be compiled; the text is one line `file:line: what is wrong and what to write`."""
 
+    exit_code = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
