@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 
 	"driftlab/replica/internal/core"
@@ -13,7 +14,7 @@ import (
 )
 
 const (
-	applyQueueLimit   = 1 << 30
+	applyQueueLimit   = math.MaxInt
 	applyLineBytesMax = 4 << 20
 )
 
@@ -37,12 +38,12 @@ type applied struct {
 }
 
 // apply feeds a recorded stream to a follower that has neither disk nor network.
-func apply(ordering string, input io.Reader, output, errput io.Writer) int {
+func apply(ordering string, bug core.Bug, input io.Reader, output, errput io.Writer) int {
 	if ordering != "sequence" && ordering != "key" {
 		fmt.Fprintf(errput, "ordering %q is neither sequence nor key\n", ordering)
 		return exitUsage
 	}
-	result, err := applyStream(ordering, input)
+	result, err := applyStream(ordering, bug, input)
 	if err != nil {
 		fmt.Fprintln(errput, err)
 		return exitFailure
@@ -54,11 +55,11 @@ func apply(ordering string, input io.Reader, output, errput io.Writer) int {
 	return 0
 }
 
-func applyStream(ordering string, input io.Reader) (applied, error) {
+func applyStream(ordering string, bug core.Bug, input io.Reader) (applied, error) {
 	counters := &core.Counters{}
 	follower := core.NewFollower(core.Config{
 		Name: "follower", Index: 1, Leader: "leader", Replicas: []string{"leader", "follower"},
-		Mode: "async", Ordering: ordering, QueueLimit: applyQueueLimit,
+		Mode: "async", Ordering: ordering, QueueLimit: applyQueueLimit, Bug: bug,
 	}, counters)
 	superseded := uint64(0)
 	lines := bufio.NewScanner(input)
@@ -84,7 +85,7 @@ func applyStream(ordering string, input io.Reader) (applied, error) {
 	return applied{
 		Digest:     core.DigestCells(follower.Cells()),
 		Prefix:     status.Prefix,
-		PrefixHash: strconv.FormatUint(status.PrefixHash, 10),
+		PrefixHash: strconv.FormatUint(bug.Number(status.PrefixHash), 10),
 		Keys:       status.Keys,
 		Duplicates: counters.Get(core.Duplicates),
 		OutOfOrder: counters.Get(core.OutOfOrder),

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"driftlab/replica/internal/core"
+	"driftlab/replica/internal/logs"
 	"driftlab/replica/internal/node"
 	"driftlab/replica/internal/settings"
 )
@@ -49,15 +49,15 @@ func run(arguments []string, input io.Reader, output, errput io.Writer) int {
 	switch command {
 	case "serve", "health":
 		flags.StringVar(&path, "settings", defaultSettings, "the settings `file`")
-		if command == "serve" {
-			flags.Func("seeded-bug", "be wrong on purpose, by the `name` of a bug",
-				func(name string) (err error) { bug, err = core.ParseBug(name); return err })
-		}
 	case "apply":
 		flags.StringVar(&ordering, "ordering", "sequence", "sequence or key")
 	default:
 		fmt.Fprintf(errput, "unknown command %q: use serve, health or apply\n", command)
 		return exitUsage
+	}
+	if command != "health" {
+		flags.Func("seeded-bug", "be wrong on purpose, by the `name` of a bug",
+			func(name string) (err error) { bug, err = core.ParseBug(name); return err })
 	}
 	if err := flags.Parse(arguments); errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -69,7 +69,7 @@ func run(arguments []string, input io.Reader, output, errput io.Writer) int {
 		return exitUsage
 	}
 	if command == "apply" {
-		return apply(ordering, input, output, errput)
+		return apply(ordering, bug, input, output, errput)
 	}
 	loaded, err := settings.Load(path)
 	if err != nil {
@@ -88,10 +88,10 @@ func serve(loaded *settings.Settings, bug core.Bug, output, errput io.Writer) in
 	signal.Ignore(syscall.SIGPIPE)
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
-	logger := newLogger(loaded.Name, loaded.LogLevel, errput)
+	logger := logs.New(loaded.Name, loaded.LogLevel, errput)
 	if bug != "" {
 		// Said whatever the level is: nobody may take this replica for a correct one.
-		newLogger(loaded.Name, "warn", errput).Warn("a bug is seeded", "seeded_bug", string(bug))
+		logs.New(loaded.Name, "warn", errput).Warn("a bug is seeded", "seeded_bug", string(bug))
 	}
 	running, err := node.Start(node.Options{
 		Settings: loaded, Version: version, Events: output, Logger: logger, Bug: bug,
@@ -118,30 +118,6 @@ func serve(loaded *settings.Settings, bug core.Bug, output, errput io.Writer) in
 		logger.Error("the replica did not stop in time")
 	}
 	return 0
-}
-
-// newLogger writes one JSON object a line, with the names that all replicas use.
-func newLogger(replica, level string, errput io.Writer) *slog.Logger {
-	levels := map[string]slog.Level{
-		"debug": slog.LevelDebug, "info": slog.LevelInfo,
-		"warn": slog.LevelWarn, "error": slog.LevelError,
-	}
-	handler := slog.NewJSONHandler(errput, &slog.HandlerOptions{
-		Level: levels[level],
-		ReplaceAttr: func(groups []string, attribute slog.Attr) slog.Attr {
-			switch {
-			case len(groups) > 0:
-			case attribute.Key == slog.MessageKey:
-				attribute.Key = "message"
-			case attribute.Key == slog.LevelKey:
-				attribute.Value = slog.StringValue(strings.ToLower(attribute.Value.String()))
-			case attribute.Value.Kind() == slog.KindString && attribute.Value.String() == "":
-				return slog.Attr{}
-			}
-			return attribute
-		},
-	})
-	return slog.New(handler).With("replica", replica)
 }
 
 // checkHealth asks the replica of the same settings whether it is up.

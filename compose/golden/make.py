@@ -79,12 +79,21 @@ def fate_vectors() -> dict[str, object]:
         row = number % len(rows)
         first, second = fate.fate(rows[row], tables, key)
         cases.append({"key": str(key), "row": row, "first": first, "second": second})
+    top = (1 << 63) - 1
+    looked = [
+        top - (1 << bits) - shift for bits in range(63) for shift in (0, -1, 1, 12_345) if (1 << bits) + shift <= top
+    ]
     return {
         "about": "columns: cut, loss_ppm, duplicate_ppm, reorder_ppm, reorder_by_ns, four table indices (-1 unused). "
         "first, second: delay_ns of the message and of its duplicate; -1 lost, -2 cut off, -3 no copy",
         "tables": tables,
         "rows": rows,
         "cases": cases,
+        "lookups": [
+            {"table": table, "draw": str(draw), "value": quantiles.lookup(tables[table], draw)}
+            for table in range(len(tables))
+            for draw in [top, *(draw for draw in looked if draw >= 0)]
+        ],
     }
 
 

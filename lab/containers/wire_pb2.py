@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\nwire.proto\x12\x0b\x64riftlab.v1\"\x8a\x02\n\x08\x45nvelope\x12\x16\n\x0eschema_version\x18\x01 \x01(\r\x12\x1f\n\x04kind\x18\x02 \x01(\x0e\x32\x11.driftlab.v1.Kind\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12\x0e\n\x06origin\x18\x05 \x01(\t\x12\x14\n\x0ctimestamp_ns\x18\x06 \x01(\x03\x12\x16\n\x0e\x63orrelation_id\x18\x07 \x01(\t\x12\x19\n\x11idempotency_token\x18\x08 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\t \x01(\r\x12\x0f\n\x07payload\x18\n \x01(\x0c\x12\x13\n\x0bprefix_hash\x18\x0b \x01(\x04\x12\x13\n\x0bincarnation\x18\x0c \x01(\x04\"6\n\x06Update\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x10\n\x08revision\x18\x03 \x01(\x04*\x9f\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_WRITE\x10\x01\x12\x12\n\x0eKIND_WRITE_ACK\x10\x02\x12\x15\n\x11KIND_WRITE_REJECT\x10\x03\x12\x0f\n\x0bKIND_UPDATE\x10\x04\x12\x13\n\x0fKIND_UPDATE_ACK\x10\x05\x12\x0f\n\x0bKIND_DIGEST\x10\x06\x12\x0f\n\x0bKIND_REPAIR\x10\x07\x42\x1cZ\x1a\x64riftlab/replica/wire;wireb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\nwire.proto\x12\x0b\x64riftlab.v1\"\xc6\x02\n\x08\x45nvelope\x12\x16\n\x0eschema_version\x18\x01 \x01(\r\x12\x1f\n\x04kind\x18\x02 \x01(\x0e\x32\x11.driftlab.v1.Kind\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12\x0e\n\x06origin\x18\x05 \x01(\t\x12\x14\n\x0ctimestamp_ns\x18\x06 \x01(\x03\x12\x16\n\x0e\x63orrelation_id\x18\x07 \x01(\t\x12\x19\n\x11idempotency_token\x18\x08 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\t \x01(\r\x12\x0f\n\x07payload\x18\n \x01(\x0c\x12\x13\n\x0bprefix_hash\x18\x0b \x01(\x04\x12\x13\n\x0bincarnation\x18\x0c \x01(\x04\x12\x10\n\x08\x63lock_ns\x18\r \x01(\x03\x12\x13\n\x0btraceparent\x18\x0e \x01(\t\x12\x13\n\x0b\x65nqueued_ns\x18\x0f \x01(\x03\"6\n\x06Update\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x10\n\x08revision\x18\x03 \x01(\x04*\xb2\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_WRITE\x10\x01\x12\x12\n\x0eKIND_WRITE_ACK\x10\x02\x12\x15\n\x11KIND_WRITE_REJECT\x10\x03\x12\x0f\n\x0bKIND_UPDATE\x10\x04\x12\x13\n\x0fKIND_UPDATE_ACK\x10\x05\x12\x0f\n\x0bKIND_DIGEST\x10\x06\x12\x0f\n\x0bKIND_REPAIR\x10\x07\x12\x11\n\rKIND_PROGRESS\x10\x08\x42\x1cZ\x1a\x64riftlab/replica/wire;wireb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,10 +32,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'wire_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z\032driftlab/replica/wire;wire'
-  _globals['_KIND']._serialized_start=353
-  _globals['_KIND']._serialized_end=512
+  _globals['_KIND']._serialized_start=413
+  _globals['_KIND']._serialized_end=591
   _globals['_ENVELOPE']._serialized_start=28
-  _globals['_ENVELOPE']._serialized_end=294
-  _globals['_UPDATE']._serialized_start=296
-  _globals['_UPDATE']._serialized_end=350
+  _globals['_ENVELOPE']._serialized_end=354
+  _globals['_UPDATE']._serialized_start=356
+  _globals['_UPDATE']._serialized_end=410
 # @@protoc_insertion_point(module_scope)

@@ -15,6 +15,7 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     KIND_UPDATE_ACK: _ClassVar[Kind]
     KIND_DIGEST: _ClassVar[Kind]
     KIND_REPAIR: _ClassVar[Kind]
+    KIND_PROGRESS: _ClassVar[Kind]
 KIND_UNSPECIFIED: Kind
 KIND_WRITE: Kind
 KIND_WRITE_ACK: Kind
@@ -23,9 +24,10 @@ KIND_UPDATE: Kind
 KIND_UPDATE_ACK: Kind
 KIND_DIGEST: Kind
 KIND_REPAIR: Kind
+KIND_PROGRESS: Kind
 
 class Envelope(_message.Message):
-    __slots__ = ("schema_version", "kind", "source", "sequence", "origin", "timestamp_ns", "correlation_id", "idempotency_token", "attempt", "payload", "prefix_hash", "incarnation")
+    __slots__ = ("schema_version", "kind", "source", "sequence", "origin", "timestamp_ns", "correlation_id", "idempotency_token", "attempt", "payload", "prefix_hash", "incarnation", "clock_ns", "traceparent", "enqueued_ns")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +40,9 @@ class Envelope(_message.Message):
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     PREFIX_HASH_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_NS_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    ENQUEUED_NS_FIELD_NUMBER: _ClassVar[int]
     schema_version: int
     kind: Kind
     source: str
@@ -50,7 +55,10 @@ class Envelope(_message.Message):
     payload: bytes
     prefix_hash: int
     incarnation: int
-    def __init__(self, schema_version: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., source: _Optional[str] = ..., sequence: _Optional[int] = ..., origin: _Optional[str] = ..., timestamp_ns: _Optional[int] = ..., correlation_id: _Optional[str] = ..., idempotency_token: _Optional[str] = ..., attempt: _Optional[int] = ..., payload: _Optional[bytes] = ..., prefix_hash: _Optional[int] = ..., incarnation: _Optional[int] = ...) -> None: ...
+    clock_ns: int
+    traceparent: str
+    enqueued_ns: int
+    def __init__(self, schema_version: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., source: _Optional[str] = ..., sequence: _Optional[int] = ..., origin: _Optional[str] = ..., timestamp_ns: _Optional[int] = ..., correlation_id: _Optional[str] = ..., idempotency_token: _Optional[str] = ..., attempt: _Optional[int] = ..., payload: _Optional[bytes] = ..., prefix_hash: _Optional[int] = ..., incarnation: _Optional[int] = ..., clock_ns: _Optional[int] = ..., traceparent: _Optional[str] = ..., enqueued_ns: _Optional[int] = ...) -> None: ...
 
 class Update(_message.Message):
     __slots__ = ("key", "value", "revision")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from lab.core.changelog_state import ChangelogState, extend_prefix_hash, state_digest, update_payload
+from tests.conformance.reconcilers import Reconciler
 from tests.conformance.replicas import SETTINGS, Replica, free_port, merged
 from tests.conformance.wires import LOOPBACK, StandIn
 
 LEADER = "leader"
+Changes = Mapping[str, dict[str, Any]]
+Arguments = Mapping[str, Sequence[str]]
 
 
 def payload(number: int, key: str | None = None) -> bytes:
@@ -38,7 +41,7 @@ def expected_digest(payloads: Sequence[bytes]) -> str:
 class Workshop:
     """Makes replicas and stand-ins of one test, and takes all of them down."""
 
-    def __init__(self, binaries: dict[str, Path], folder: Path) -> None:
+    def __init__(self, binaries: Mapping[str, Path], folder: Path) -> None:
         self.binaries, self.folder = binaries, folder
         self._stack = ExitStack()
         self._made = 0
@@ -103,16 +106,31 @@ class Workshop:
         leader.linked()
         return FollowerBench(replica, leader)
 
-    def group(self, *runtimes: str, **changes: Any) -> list[Replica]:
-        """Return a started group of real replicas, the leader first."""
+    def group(
+        self, *runtimes: str, only: Changes | None = None, arguments: Arguments | None = None, **changes: Any
+    ) -> list[Replica]:
+        """Return a started group of real replicas, the leader first. `only` and `arguments` are for single ones, by
+        name.
+        """
         names = (LEADER, *(f"f{number}" for number in range(1, len(runtimes))))
         ports = {name: (free_port(), free_port(), free_port()) for name in names}
         changes = {"reconcile_every_ns": 100_000_000, **changes}
-        made = [
-            self.replica(runtime, name, names, ports, **changes) for runtime, name in zip(runtimes, names, strict=True)
-        ]
+        made = []
+        for runtime, name in zip(runtimes, names, strict=True):
+            its = merged(changes, (only or {}).get(name, {}))
+            made.append(self.replica(runtime, name, names, ports, **its))
+            made[-1].arguments = (arguments or {}).get(name, ())
         for replica in made:
             replica.start()
+        return made
+
+    def reconciler(self, group: Sequence[Replica], **changes: Any) -> Reconciler:
+        """Return a started reconciler of a group."""
+        self._made += 1
+        folder = self.folder / f"{self._made}-reconciler"
+        made = Reconciler(self.binaries["reconciler"], folder, group, **changes)
+        self._stack.callback(made.close)
+        made.launch()
         return made
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,20 +15,36 @@ from tests.conformance.benches import Workshop
 RUNTIMES = ("go", "rust")
 
 
+class Binaries(Mapping[str, Path]):
+    """The binaries by component, each built when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, Path] = {}
+
+    def __getitem__(self, name: str) -> Path:
+        if name not in self._built:
+            component = COMPONENTS[name]
+            if shutil.which(component.tool) is None:
+                reason = f"{component.tool} is needed to build {component.image}: {component.hint}"
+                (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+            self._built[name] = build(component, print)
+        return self._built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMPONENTS)
+
+    def __len__(self) -> int:
+        return len(COMPONENTS)
+
+
 @pytest.fixture(scope="session")
-def binaries() -> dict[str, Path]:
+def binaries() -> Mapping[str, Path]:
     """The replica binaries. A missing compiler skips, except on CI, where it fails; a failing build always fails."""
-    for name in RUNTIMES:
-        if shutil.which(COMPONENTS[name].tool) is None:
-            reason = f"{COMPONENTS[name].tool} is needed to build the {name} replica: {COMPONENTS[name].hint}"
-            if os.environ.get("CI"):
-                pytest.fail(reason)
-            pytest.skip(reason)
-    return {name: build(COMPONENTS[name], print) for name in RUNTIMES}
+    return Binaries()
 
 
 @pytest.fixture
-def workshop(binaries: dict[str, Path], tmp_path: Path) -> Iterator[Workshop]:
+def workshop(binaries: Mapping[str, Path], tmp_path: Path) -> Iterator[Workshop]:
     made = Workshop(binaries, tmp_path)
     yield made
     made.close()

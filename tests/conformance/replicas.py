@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import http.client
 import itertools
 import json
@@ -10,11 +11,14 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.conformance.wires import LOOPBACK, PATIENCE_S, Connection
 
@@ -22,8 +26,8 @@ State = dict[str, Any]
 PR_SET_PDEATHSIG = 1
 MS = 1_000_000
 # Below the range from which the kernel takes ports for outgoing connections.
-_FIRST_PORT, _PORTS = 10_000, 9_000
-_ports = itertools.count(os.getpid() * 37)
+_FIRST_PORT, _BLOCKS, _BLOCK_PORTS = 10_000, 18, 500
+_held: list[IO[str]] = []
 _libc = ctypes.CDLL(None)
 
 TIMEOUT_NS = 100 * MS
@@ -52,11 +56,28 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+@cache
+def _ports() -> Iterator[int]:
+    """Return the ports of a block that no other test process has, round and round."""
+    for block in range(_BLOCKS):
+        # The file stays open, and the block ours, until this process ends.
+        file = (Path(tempfile.gettempdir()) / f"driftlab-ports-{os.getuid()}-{block}").open("a")
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _held.append(file)
+            first = _FIRST_PORT + block * _BLOCK_PORTS
+            return itertools.cycle(range(first, first + _BLOCK_PORTS))
+        file.close()
+    raise AssertionError("too many test processes at once")
+
+
 def free_port() -> int:
     """Return a port of loopback on which nothing listens."""
     while True:
-        port = _FIRST_PORT + next(_ports) % _PORTS
+        port = next(_ports())
         with socket.socket() as probe:
+            # As servers do: a connection that ended lately is no reason not to listen.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((LOOPBACK, port))
             except OSError:
@@ -72,7 +93,8 @@ def merged(first: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """End the child when the tests end, however they end."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -107,7 +129,7 @@ class Replica:
                 stdin=subprocess.DEVNULL,
                 stdout=events,
                 stderr=log,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         return self.process
 
@@ -160,9 +182,29 @@ class Replica:
             connection.close()
 
     def state(self) -> State:
-        status, body = self.request("GET", "/state")
+        return dict(self.get("/state"))
+
+    def get(self, path: str) -> Any:
+        """Return the answer to a control request that has to be answered."""
+        status, body = self.request("GET", path)
         assert status == 200, body
-        return dict(json.loads(body))
+        return json.loads(body)
+
+    def post(self, path: str, body: Any) -> Any:
+        """Return the answer to a control request that has to be answered."""
+        status, answer = self.request("POST", path, json.dumps(body))
+        assert status == 200, answer
+        return json.loads(answer)
+
+    def metrics(self, *names: str) -> list[float]:
+        """Return samples of the metrics, all of one moment."""
+        _, text = self.request("GET", "/metrics")
+        found = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return [float(found[name]) for name in names]
+
+    def metric(self, name: str) -> float:
+        """Return one sample of the metrics."""
+        return self.metrics(name)[0]
 
     def counters(self) -> dict[str, int]:
         return dict(self.state()["counters"])

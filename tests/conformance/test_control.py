@@ -15,11 +15,12 @@ from tests.conformance.test_acceptance import write
 pytestmark = pytest.mark.replicas
 CONTRACT = (COMPOSE.parent / "docs" / "replica.md").read_text()
 ROLES = ("leader", "follower")
+BUCKETS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, float("inf")]
 
 
 def counters_of_the_contract() -> list[str]:
     """Return the counters' names as section 7 lists them."""
-    listed = CONTRACT[CONTRACT.index("**Counters**") : CONTRACT.index("## 8.")]
+    listed = CONTRACT[CONTRACT.index("**Counters**") : CONTRACT.index("**Gauges and histograms**")]
     names = re.findall(r"`([a-z_]+)`", listed)
     return [name for name in dict.fromkeys(names) if name not in ("UPDATE", "REPAIR")]
 
@@ -31,6 +32,7 @@ def state_fields_of_the_contract() -> set[str]:
 
 def gauges_of_the_contract() -> set[str]:
     listed = CONTRACT[CONTRACT.index("`GET /metrics`") : CONTRACT.index("**Counters**")]
+    listed += CONTRACT[CONTRACT.index("**Gauges and histograms**") : CONTRACT.index("## 8.")]
     return set(re.findall(r"`(driftlab_\w+)[`{]", listed))
 
 
@@ -85,14 +87,24 @@ def test_metrics_are_the_counters_and_the_gauges(runtime: str, workshop: Worksho
     for name, value in state["counters"].items():
         assert found.pop(f"driftlab_{name}_total") == value, name
         assert f"# TYPE driftlab_{name}_total counter" in text
-    plain = {name: value for name, value in found.items() if "{" not in name}
+    histograms = {name for name in gauges_of_the_contract() if f"# TYPE {name} histogram" in text}
+    assert histograms == {f"driftlab_{name}_seconds" for name in ("enqueue_delay", "processing", "commit")}
+    plain = {name: value for name, value in found.items() if "{" not in name and not name.endswith(("_sum", "_count"))}
     assert plain == {
         "driftlab_last_sequence": 2,
         "driftlab_prefix": 2,
         "driftlab_waiting": 0,
         "driftlab_outstanding": 0,
+        "driftlab_staleness_seconds": 0,
+        "driftlab_commits_total": 2,
     }
-    assert {name.partition("{")[0] for name in found} == gauges_of_the_contract()
+    assert {re.sub("_(bucket|sum|count)$", "", name.partition("{")[0]) for name in found} == gauges_of_the_contract()
+    assert found["driftlab_commit_seconds_count"] == 2
+    assert found["driftlab_enqueue_delay_seconds_count"] == 4
+    assert found["driftlab_processing_seconds_count"] == 0
+    bounds = [re.findall(r'^driftlab_commit_seconds_bucket{le="(.+)"}$', name) for name in found]
+    assert [float(bound) for (bound,) in filter(None, bounds)] == BUCKETS
+    assert found['driftlab_lag{follower="f1"}'] == found['driftlab_queue_depth{peer="f2"}'] == 0
 
 
 @pytest.mark.parametrize(

@@ -201,10 +201,10 @@ def test_a_peer_that_never_reads_fills_a_bounded_queue(runtime: str, workshop: W
     assert counters["unsent"] == 0
 
 
-def fill_queue(client: Connection, writes: int) -> None:
+def fill_queue(client: Connection, writes: int, first: int = 0) -> None:
     """Send writes of 8 KiB without waiting for answers."""
     value = b"x" * 8192
-    for number in range(writes):
+    for number in range(first, first + writes):
         client.write(f"t{number}", b"\x0a\x01k\x12\x80\x40" + value)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 
 import pytest
 
 from lab.containers import wire_pb2 as wire
 from lab.core.changelog_state import update_payload
-from tests.conformance.benches import Workshop, expected_digest, payload
+from tests.conformance.benches import Workshop, expected_digest, payload, prefix_hash
 from tests.conformance.replicas import MS
 from tests.conformance.test_acceptance import write
 from tests.conformance.test_breaker import half_opens
@@ -17,6 +18,7 @@ from tests.conformance.test_follower import applies_in_order
 from tests.conformance.test_process import fill_queue
 from tests.conformance.test_reconciliation import survives_an_error
 from tests.conformance.test_replication import backs_off, stays_in_budget
+from tests.conformance.test_snapshots import snapshots_are_whole, wide_numbers_survive
 from tests.conformance.wires import is_update, of_kind
 
 pytestmark = pytest.mark.replicas
@@ -106,6 +108,49 @@ def connects_again(workshop: Workshop, runtime: str, *arguments: str) -> None:
     bench.f1.mailbox.wait(is_update)
 
 
+def the_last_write_wins(workshop: Workshop, runtime: str, *arguments: str) -> None:
+    """What a key holds is decided by the order of the changelog, whatever the clock says."""
+    bench = workshop.leader(runtime, arguments=arguments, mode="async")
+    client = bench.replica.client()
+    client.write("t1", payload(1, key="one"))
+    client.acknowledged("t1")
+    bench.replica.post("/faults", {"clock_offset_ns": -1000 * MS})
+    client.write("t2", payload(2, key="one"))
+    client.acknowledged("t2")
+    assert bench.replica.state()["digest"] == expected_digest([payload(number, key="one") for number in (1, 2)])
+
+
+def the_last_write_wins_on_a_follower(workshop: Workshop, runtime: str, *arguments: str) -> None:
+    """A follower agrees with its leader, however the leader's clock goes."""
+    leader, follower = workshop.group(runtime, runtime, mode="sync", arguments={"f1": arguments})
+    client = leader.client()
+    for number, offset_ns in enumerate((0, -1000 * MS), 1):
+        leader.post("/faults", {"clock_offset_ns": offset_ns})
+        client.write(f"t{number}", payload(number, key="one"))
+        client.acknowledged(f"t{number}")
+    assert follower.state()["digest"] == leader.state()["digest"]
+
+
+def merges_a_duplicate_once(workshop: Workshop, runtime: str, *arguments: str) -> None:
+    """A copy of an update changes neither the prefix nor its hash."""
+    bench = workshop.follower(runtime, arguments=arguments)
+    for number, sequence in enumerate((1, 2, 2), 1):
+        bench.leader.update(sequence, payload(sequence))
+        bench.leader.mailbox.wait(IS_ACK, number)
+    state = bench.replica.state()
+    assert (state["prefix"], state["prefix_hash"]) == (2, prefix_hash([payload(1), payload(2)]))
+
+
+def remembers_a_token(workshop: Workshop, runtime: str, *arguments: str) -> None:
+    """A client that repeats a write much later gets the same effect."""
+    bench = workshop.leader(runtime, arguments=arguments, mode="async")
+    client = bench.replica.client()
+    for number in range(2):
+        client.write("t1", payload(1))
+        assert {answer.sequence for answer in client.mailbox.wait(IS_WRITE_ACK, number + 1)} == {1}
+        time.sleep(0.35)
+
+
 Check = Callable[..., None]
 CHECKS: list[tuple[str, Check]] = [
     ("B1", followers_acknowledgements_survive_kill_9),
@@ -113,10 +158,16 @@ CHECKS: list[tuple[str, Check]] = [
     ("B2", stores_a_token_once),
     ("B3", applies_in_order),
     ("B3", ends_in_the_state_of_the_log),
+    ("B4", the_last_write_wins),
+    ("B4", the_last_write_wins_on_a_follower),
+    ("B5", merges_a_duplicate_once),
+    ("B6", remembers_a_token),
     ("B9", backs_off),
     ("B9", stays_in_budget),
     ("B12", survives_an_error),
+    ("B13", snapshots_are_whole),
     ("B15", forwards_bytes_as_they_came),
+    ("B16", wide_numbers_survive),
     ("B17", bounds_its_queues),
     ("B18", half_opens),
     ("B19", connects_again),

@@ -87,7 +87,7 @@ class Connection:
     def send_bytes(self, data: bytes) -> None:
         self._socket.sendall(data)
 
-    def write(self, token: str, payload: bytes) -> None:
+    def write(self, token: str, payload: bytes, traceparent: str = "") -> None:
         """Ask for one write."""
         self.send(
             wire.Envelope(
@@ -96,6 +96,7 @@ class Connection:
                 correlation_id=f"op-{token}",
                 idempotency_token=token,
                 payload=payload,
+                traceparent=traceparent,
             )
         )
 
@@ -125,6 +126,8 @@ class StandIn:
         self.name, self.port, self.replica_port = name, port, replica_port
         self.mailbox = Mailbox()
         self.connections = 0
+        # How many frames each connection carried that has ended.
+        self.carried: list[int] = []
         self._reads = reads
         self._changed = threading.Condition()
         self._accepted: list[socket.socket] = []
@@ -148,12 +151,7 @@ class StandIn:
                 self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
             self._listener = None
-        with self._changed:
-            accepted, self._accepted = self._accepted, []
-        for connection in accepted:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
+        self.drop_connections()
 
     def linked(self, connections: int = 1, within_s: float = PATIENCE_S) -> None:
         """Wait until the replica has connected this many times."""
@@ -173,11 +171,22 @@ class StandIn:
                     threading.Thread(target=self._read, args=(connection,), daemon=True).start()
 
     def _read(self, connection: socket.socket) -> None:
-        splitter = Splitter()
+        splitter, frames = Splitter(), 0
         with suppress(OSError, FrameError):
             while data := connection.recv(1 << 16):
                 for envelope in splitter.push(data):
+                    frames += 1
                     self.mailbox.put(envelope)
+        self.carried.append(frames)
+
+    def drop_connections(self) -> None:
+        """Close every connection that stands, and go on listening."""
+        with self._changed:
+            accepted, self._accepted = self._accepted, []
+        for connection in accepted:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
     # The link to the replica
 
@@ -205,18 +214,16 @@ class StandIn:
     def digest(self, prefix: int, prefix_hash: int, incarnation: int) -> None:
         self.say(wire.KIND_DIGEST, sequence=prefix, prefix_hash=prefix_hash, incarnation=incarnation)
 
-    def update(self, sequence: int, payload: bytes, *, kind: wire.Kind = wire.KIND_UPDATE, attempt: int = 1) -> None:
-        """Send one entry of the changelog, as a leader does."""
-        self.say(
-            kind,
-            sequence=sequence,
-            origin=self.name,
-            timestamp_ns=time.monotonic_ns(),
-            correlation_id=f"op-{sequence}",
-            idempotency_token=f"t{sequence}",
-            attempt=attempt,
-            payload=payload,
-        )
+    def update(self, sequence: int, payload: bytes, *, kind: wire.Kind = wire.KIND_UPDATE, **fields: object) -> None:
+        """Send one entry of the changelog, as a leader does; `fields` are others of the envelope."""
+        usual = {
+            "origin": self.name,
+            "timestamp_ns": time.monotonic_ns(),
+            "correlation_id": f"op-{sequence}",
+            "idempotency_token": f"t{sequence}",
+            "attempt": 1,
+        }
+        self.say(kind, sequence=sequence, payload=payload, **{**usual, **fields})
 
     def close(self) -> None:
         self.hang_up()

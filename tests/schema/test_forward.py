@@ -27,7 +27,8 @@ message Tag {
   string name = 1;
   sint32 weight = 2;
 }"""
-NEWER_ENVELOPE = "  uint64 incarnation = 12;\n  string tenant = 900;\n}"
+NEWEST_FIELD = "  int64 enqueued_ns = 15;\n"
+NEWER_ENVELOPE = NEWEST_FIELD + "  string tenant = 900;\n}"
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +37,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     pytest.importorskip("grpc_tools")
     folder: Path = tmp_path_factory.mktemp("newer")
     text = SCHEMA.read_text()
-    text = text.replace("  uint64 revision = 3;\n}", NEWER_UPDATE).replace(
-        "  uint64 incarnation = 12;\n}", NEWER_ENVELOPE
-    )
+    text = text.replace("  uint64 revision = 3;\n}", NEWER_UPDATE).replace(NEWEST_FIELD + "}", NEWER_ENVELOPE)
     assert "tags" in text and "tenant" in text
     (folder / "newer.proto").write_text(text)
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{folder}", f"--descriptor_set_out={folder}/set"]

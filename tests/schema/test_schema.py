@@ -66,19 +66,19 @@ def _edit(pattern: str, replacement: str) -> Callable[[str], str]:
 
 
 BREAKING = {
-    "a field is renumbered": _edit(r"bytes payload = 10;", "bytes payload = 13;"),
+    "a field is renumbered": _edit(r"bytes payload = 10;", "bytes payload = 16;"),
     "a field changes its type": _edit(r"int64 timestamp_ns = 6;", "sint64 timestamp_ns = 6;"),
     "a field goes": _edit(r"  uint64 prefix_hash = 11;\n", ""),
     "a field is renamed": _edit(r"string origin = 5;", "string accepted_by = 5;"),
     "a field becomes repeated": _edit(r"bytes value = 2;", "repeated bytes value = 2;"),
-    "a kind is renumbered": _edit(r"KIND_REPAIR = 7;", "KIND_REPAIR = 8;"),
+    "a kind is renumbered": _edit(r"KIND_REPAIR = 7;", "KIND_REPAIR = 9;"),
     "a kind goes": _edit(r"  KIND_DIGEST = 6;\n", ""),
     "the package is renamed": _edit(r"package driftlab\.v1;", "package driftlab.v2;"),
     "a message goes": _edit(r"(?s)message Update \{.*?\n\}\n", ""),
 }
 COMPATIBLE = {
     "a field is added": _edit(r"(uint64 revision = 3;)", r"\1\n  // When it ends.\n  uint64 expires_ns = 4;"),
-    "a kind is added": _edit(r"(KIND_REPAIR = 7;)", r"\1\n  // New.\n  KIND_SNAPSHOT = 8;"),
+    "a kind is added": _edit(r"(KIND_PROGRESS = 8;)", r"\1\n  // New.\n  KIND_SNAPSHOT = 9;"),
     "a message is added": lambda text: (
         text + "\n// New.\nmessage Snapshot {\n  // How far.\n  uint64 sequence = 1;\n}\n"
     ),
@@ -152,6 +152,6 @@ def test_the_descriptor_in_the_go_code_is_that_of_the_schema() -> None:
     for name, number in re.findall(r"^  (KIND_\w+) = (\d+);", schema, re.M):
         assert re.search(rf"Kind_{name} +Kind = {number}\b", kept), name
     fields = re.findall(r"^  (\w+) (\w+) = (\d+);", schema, re.M)
-    assert len(fields) == 15
+    assert len(fields) == 18
     for _, name, number in fields:
         assert re.search(rf'protobuf:"\w+,{number},opt,name={name}\b', kept), name

@@ -47,6 +47,8 @@ const (
 	Kind_KIND_DIGEST Kind = 6
 	// Leader to follower: an entry that a digest showed to be missing.
 	Kind_KIND_REPAIR Kind = 7
+	// Leader to follower, periodically: how far the changelog reached at which moment.
+	Kind_KIND_PROGRESS Kind = 8
 )
 
 // Enum value maps for Kind.
@@ -60,6 +62,7 @@ var (
 		5: "KIND_UPDATE_ACK",
 		6: "KIND_DIGEST",
 		7: "KIND_REPAIR",
+		8: "KIND_PROGRESS",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":  0,
@@ -70,6 +73,7 @@ var (
 		"KIND_UPDATE_ACK":   5,
 		"KIND_DIGEST":       6,
 		"KIND_REPAIR":       7,
+		"KIND_PROGRESS":     8,
 	}
 )
 
@@ -126,7 +130,13 @@ type Envelope struct {
 	// DIGEST: hash of the gapless prefix (docs/replica.md).
 	PrefixHash uint64 `protobuf:"varint,11,opt,name=prefix_hash,json=prefixHash,proto3" json:"prefix_hash,omitempty"`
 	// DIGEST: grows with every start of the sender.
-	Incarnation   uint64 `protobuf:"varint,12,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Incarnation uint64 `protobuf:"varint,12,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// UPDATE, REPAIR: when the leader accepted the entry; PROGRESS: when it was sent. Never skewed.
+	ClockNs int64 `protobuf:"varint,13,opt,name=clock_ns,json=clockNs,proto3" json:"clock_ns,omitempty"`
+	// W3C trace context of the span that sent this frame, empty where nothing is traced.
+	Traceparent string `protobuf:"bytes,14,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// From schema version 2 on: when the frame was queued at its sender.
+	EnqueuedNs    int64 `protobuf:"varint,15,opt,name=enqueued_ns,json=enqueuedNs,proto3" json:"enqueued_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -245,6 +255,27 @@ func (x *Envelope) GetIncarnation() uint64 {
 	return 0
 }
 
+func (x *Envelope) GetClockNs() int64 {
+	if x != nil {
+		return x.ClockNs
+	}
+	return 0
+}
+
+func (x *Envelope) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
+func (x *Envelope) GetEnqueuedNs() int64 {
+	if x != nil {
+		return x.EnqueuedNs
+	}
+	return 0
+}
+
 // What a client writes. A replica interprets the key alone.
 type Update struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -313,7 +344,7 @@ var File_driftlab_proto protoreflect.FileDescriptor
 
 const file_driftlab_proto_rawDesc = "" +
 	"\n" +
-	"\x0edriftlab.proto\x12\vdriftlab.v1\"\x92\x03\n" +
+	"\x0edriftlab.proto\x12\vdriftlab.v1\"\xf0\x03\n" +
 	"\bEnvelope\x12%\n" +
 	"\x0eschema_version\x18\x01 \x01(\rR\rschemaVersion\x12%\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x11.driftlab.v1.KindR\x04kind\x12\x16\n" +
@@ -328,11 +359,15 @@ const file_driftlab_proto_rawDesc = "" +
 	" \x01(\fR\apayload\x12\x1f\n" +
 	"\vprefix_hash\x18\v \x01(\x04R\n" +
 	"prefixHash\x12 \n" +
-	"\vincarnation\x18\f \x01(\x04R\vincarnation\"L\n" +
+	"\vincarnation\x18\f \x01(\x04R\vincarnation\x12\x19\n" +
+	"\bclock_ns\x18\r \x01(\x03R\aclockNs\x12 \n" +
+	"\vtraceparent\x18\x0e \x01(\tR\vtraceparent\x12\x1f\n" +
+	"\venqueued_ns\x18\x0f \x01(\x03R\n" +
+	"enqueuedNs\"L\n" +
 	"\x06Update\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x04R\brevision*\x9f\x01\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision*\xb2\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -342,7 +377,8 @@ const file_driftlab_proto_rawDesc = "" +
 	"\vKIND_UPDATE\x10\x04\x12\x13\n" +
 	"\x0fKIND_UPDATE_ACK\x10\x05\x12\x0f\n" +
 	"\vKIND_DIGEST\x10\x06\x12\x0f\n" +
-	"\vKIND_REPAIR\x10\aB\x1cZ\x1adriftlab/replica/wire;wireb\x06proto3"
+	"\vKIND_REPAIR\x10\a\x12\x11\n" +
+	"\rKIND_PROGRESS\x10\bB\x1cZ\x1adriftlab/replica/wire;wireb\x06proto3"
 
 var (
 	file_driftlab_proto_rawDescOnce sync.Once

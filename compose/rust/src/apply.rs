@@ -7,12 +7,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::bugs::Bug;
 use crate::follower::Follower;
+use crate::hex::parse_hex;
 use crate::machine::Command;
 use crate::settings::{Ordering, Settings};
+use crate::state::rounded;
 use crate::wire::{Envelope, Kind};
 
-const QUEUE_LIMIT: usize = 1 << 30;
+const QUEUE_LIMIT: usize = usize::MAX;
 const LEADER: &str = "leader";
 
 #[derive(Deserialize)]
@@ -53,8 +56,12 @@ impl fmt::Display for ApplyError {
 
 impl std::error::Error for ApplyError {}
 
-pub fn apply(input: impl BufRead, ordering: Ordering) -> Result<Outcome, ApplyError> {
-    let settings = Arc::new(lone_follower(ordering));
+pub fn apply(
+    input: impl BufRead,
+    ordering: Ordering,
+    bug: Option<Bug>,
+) -> Result<Outcome, ApplyError> {
+    let settings = Arc::new(lone_follower(ordering, bug));
     let mut follower = Follower::recover(settings, 1, Vec::new());
     for (position, line) in input.lines().enumerate() {
         let line = line.map_err(ApplyError::Read)?;
@@ -68,10 +75,14 @@ pub fn apply(input: impl BufRead, ordering: Ordering) -> Result<Outcome, ApplyEr
         })?;
     }
     let status = follower.status();
+    let prefix_hash = match bug {
+        Some(Bug::FloatNumbers) => rounded(status.prefix_hash),
+        _ => status.prefix_hash,
+    };
     Ok(Outcome {
         digest: status.state.digest(),
         prefix: status.prefix,
-        prefix_hash: status.prefix_hash.to_string(),
+        prefix_hash: prefix_hash.to_string(),
         keys: status.state.key_count(),
         duplicates: status.counters.duplicates,
         out_of_order: status.counters.out_of_order,
@@ -83,7 +94,7 @@ pub fn apply(input: impl BufRead, ordering: Ordering) -> Result<Outcome, ApplyEr
 /// Stores as if every append were durable at once.
 fn take(follower: &mut Follower, envelope: Envelope) -> Result<(), String> {
     let mut commands = Vec::new();
-    follower.on_peer(envelope, &mut commands);
+    follower.on_peer(envelope, 0, 0, &mut commands);
     let appends = commands
         .iter()
         .filter(|command| matches!(command, Command::Append(_)));
@@ -107,19 +118,8 @@ fn parse_line(text: &str) -> Result<Envelope, String> {
     })
 }
 
-fn parse_hex(text: &str) -> Result<Vec<u8>, String> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return Err("an odd number of hexadecimal digits".to_owned());
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let parse = |pair: &[u8; 2]| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8);
-    let bytes: Option<Vec<u8>> = pairs.iter().map(parse).collect();
-    bytes.ok_or_else(|| "not hexadecimal".to_owned())
-}
-
 /// Settings of a follower that speaks to nobody.
-fn lone_follower(ordering: Ordering) -> Settings {
+fn lone_follower(ordering: Ordering, bug: Option<Bug>) -> Settings {
     let value = json!({
         "schema": 1, "run_id": "apply", "name": "follower", "index": 1, "leader": LEADER,
         "replicas": [LEADER, "follower"], "peers": {LEADER: "127.0.0.1:1"},
@@ -133,6 +133,7 @@ fn lone_follower(ordering: Ordering) -> Settings {
     let settings = Settings::parse(&value.to_string());
     Settings {
         ordering,
+        bug,
         ..settings.expect("constant settings are valid")
     }
 }

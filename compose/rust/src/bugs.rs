@@ -17,9 +17,14 @@ pub enum Bug {
     UnboundedQueue,
     BreakerStuck,
     LossOverlooked,
+    ClockWins,
+    DuplicateMerged,
+    TokenForgotten,
+    SnapshotMisses,
+    FloatNumbers,
 }
 
-const NAMES: [(&str, Bug); 9] = [
+const NAMES: [(&str, Bug); 14] = [
     ("B1", Bug::EarlyAcknowledgement),
     ("B2", Bug::TokenIgnored),
     ("B3", Bug::AnyOrder),
@@ -29,6 +34,11 @@ const NAMES: [(&str, Bug); 9] = [
     ("B17", Bug::UnboundedQueue),
     ("B18", Bug::BreakerStuck),
     ("B19", Bug::LossOverlooked),
+    ("B4", Bug::ClockWins),
+    ("B5", Bug::DuplicateMerged),
+    ("B6", Bug::TokenForgotten),
+    ("B13", Bug::SnapshotMisses),
+    ("B16", Bug::FloatNumbers),
 ];
 
 impl Bug {

@@ -39,4 +39,13 @@ counters! {
     malformed: "Frames that could not be understood.",
     breaker_rejected: "Attempts that an open circuit breaker held back.",
     breaker_opened: "Times that a circuit breaker opened.",
+    partial_frames: "Connections that ended inside a frame.",
+    duplicated: "Frames sent twice on request.",
+    throttled: "Frames that waited for the bandwidth of their channel.",
+    slowed: "Updates that waited because this node is slow.",
+    stalled: "Durable writes that waited because the disk is slow.",
+    skewed: "Entries stamped by a wrong clock.",
+    corrected: "Entries that a repair put right.",
+    reads: "Reads answered.",
+    stale_reads: "Reads refused because the read model was too old.",
 }

@@ -22,7 +22,10 @@ struct KeyOnly {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub sequence: u64,
+    /// By the clock of its origin, which may be wrong.
     pub timestamp_ns: i64,
+    /// When the leader accepted it by the clock that never is; 0 where that is not known.
+    pub clock_ns: i64,
     pub origin: String,
     pub token: String,
     pub correlation_id: String,
@@ -68,6 +71,7 @@ impl Entry {
         Ok(Self {
             sequence: envelope.sequence,
             timestamp_ns: envelope.timestamp_ns,
+            clock_ns: envelope.clock_ns,
             origin: envelope.origin,
             token: envelope.idempotency_token,
             correlation_id: envelope.correlation_id,
@@ -86,6 +90,7 @@ impl Entry {
             sequence: self.sequence,
             origin: self.origin.clone(),
             timestamp_ns: self.timestamp_ns,
+            clock_ns: self.clock_ns,
             correlation_id: self.correlation_id.clone(),
             idempotency_token: self.token.clone(),
             attempt,
@@ -96,7 +101,12 @@ impl Entry {
 
     /// The bytes that the store keeps.
     pub fn to_record(&self) -> Vec<u8> {
-        self.to_envelope(Kind::Update, "", 0).encode_to_vec()
+        let record = Envelope {
+            // It means nothing to a later start.
+            clock_ns: 0,
+            ..self.to_envelope(Kind::Update, "", 0)
+        };
+        record.encode_to_vec()
     }
 
     pub fn from_record(record: &[u8]) -> Result<Self, EntryError> {

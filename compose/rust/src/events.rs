@@ -43,6 +43,11 @@ pub enum Fact {
         sequence: u64,
         token: String,
     },
+    Corrected {
+        #[serde(rename = "seq")]
+        sequence: u64,
+        token: String,
+    },
     Rejected {
         token: String,
     },

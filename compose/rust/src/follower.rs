@@ -5,25 +5,30 @@ use std::sync::Arc;
 
 use crate::bugs::Bug;
 use crate::counters::Counters;
-use crate::entry::{Entry, SCHEMA_VERSION};
+use crate::entry::Entry;
 use crate::events::Fact;
+use crate::faults::Faults;
 use crate::hashes::{extend_prefix_hash, mix};
 use crate::leader::{log_malformed, push_event};
 use crate::machine::{ClientId, Command, Status, Timer, after};
+use crate::measures::{Measures, observe};
+use crate::reading::Freshness;
 use crate::settings::{Mode, Ordering, Settings};
+use crate::snapshot::Snapshot;
 use crate::state::KeyState;
+use crate::trace::{OpenSpan, SpanContext, SpanKind, Tracer, end, trace_text};
 use crate::wire::{Envelope, Kind};
 
 /// Which sequences have come, durable or not yet.
 #[derive(Debug, Default)]
-struct Received {
+pub(crate) struct Received {
     /// All of `1..=prefix` has come.
     prefix: u64,
     above: BTreeSet<u64>,
 }
 
 impl Received {
-    fn contains(&self, sequence: u64) -> bool {
+    pub(crate) fn contains(&self, sequence: u64) -> bool {
         sequence <= self.prefix || self.above.contains(&sequence)
     }
 
@@ -39,22 +44,42 @@ impl Received {
     }
 }
 
+/// What is on its way to the disk.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    Entry(Arc<Entry>),
+    /// Takes the place of an entry that is stored already.
+    Correction(Arc<Entry>),
+}
+
+/// A frame that is owed an acknowledgement: when it was read, and its span.
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    read_ns: i64,
+    span: OpenSpan,
+}
+
 #[derive(Debug)]
 pub struct Follower {
-    settings: Arc<Settings>,
+    pub(crate) settings: Arc<Settings>,
     incarnation: u64,
     mode: Mode,
-    received: Received,
-    /// Entries that came and are not durable yet, in the order they came.
-    pending: VecDeque<Arc<Entry>>,
-    /// How many acknowledgements to send once a pending entry is durable.
-    owed: HashMap<u64, usize>,
+    pub(crate) received: Received,
+    /// In the order they came.
+    pub(crate) pending: VecDeque<Pending>,
+    /// The acknowledgements to send once a pending entry is durable.
+    owed: HashMap<u64, Vec<Receipt>>,
+    /// The durable entries.
+    pub(crate) log: BTreeMap<u64, Arc<Entry>>,
     /// The durable gapless prefix and its hash.
-    prefix: u64,
-    prefix_hash: u64,
+    pub(crate) prefix: u64,
+    pub(crate) prefix_hash: u64,
     /// Durable entries behind a gap.
-    waiting: BTreeMap<u64, Arc<Entry>>,
-    state: KeyState,
+    pub(crate) waiting: BTreeMap<u64, Arc<Entry>>,
+    pub(crate) state: KeyState,
+    freshness: Freshness,
+    tracer: Tracer,
+    pub(crate) measures: Measures,
     digest_due_ns: i64,
     /// Entries whose key held a higher sequence already.
     superseded: u64,
@@ -69,10 +94,14 @@ impl Follower {
             received: Received::default(),
             pending: VecDeque::new(),
             owed: HashMap::new(),
+            log: BTreeMap::new(),
             prefix: 0,
             prefix_hash: 0,
             waiting: BTreeMap::new(),
-            state: KeyState::default(),
+            state: KeyState::new(settings.bug),
+            freshness: Freshness::default(),
+            tracer: Tracer::new(&settings, incarnation),
+            measures: Measures::default(),
             digest_due_ns: 0,
             superseded: 0,
             counters: Counters::default(),
@@ -109,57 +138,115 @@ impl Follower {
             .map(|phase_ns| phase_ns + 1)
     }
 
-    pub fn on_peer(&mut self, envelope: Envelope, out: &mut Vec<Command>) {
-        let is_entry = matches!(envelope.kind(), Kind::Update | Kind::Repair);
-        if !is_entry || envelope.source != self.settings.leader {
+    pub fn on_peer(
+        &mut self,
+        envelope: Envelope,
+        read_ns: i64,
+        now_ns: i64,
+        out: &mut Vec<Command>,
+    ) {
+        let is_known = matches!(
+            envelope.kind(),
+            Kind::Update | Kind::Repair | Kind::Progress
+        );
+        if !is_known || envelope.source != self.settings.leader {
             self.count_malformed(&envelope, "a peer sent what a follower does not take");
             return;
         }
+        let (sequence, clock_ns) = (envelope.sequence, envelope.clock_ns);
+        if envelope.kind() == Kind::Progress {
+            self.freshness
+                .hear_progress(sequence, clock_ns, self.prefix);
+            return;
+        }
+        let parent = SpanContext::parse(&envelope.traceparent);
+        let mut span = self
+            .tracer
+            .begin("store", SpanKind::Consumer, parent, read_ns);
+        if let Some(span) = &mut span {
+            span.number("driftlab.sequence", envelope.sequence);
+        }
         match Entry::from_envelope(envelope.clone()) {
-            Ok(entry) => self.on_entry(entry, out),
-            Err(_) => self.count_malformed(&envelope, "an update cannot be understood"),
+            Ok(entry) => self.on_entry(entry, Receipt { read_ns, span }, now_ns, out),
+            Err(_) => {
+                self.count_malformed(&envelope, "an update cannot be understood");
+                end(span, now_ns, out);
+            }
         }
     }
 
-    fn on_entry(&mut self, entry: Entry, out: &mut Vec<Command>) {
+    fn on_entry(&mut self, entry: Entry, receipt: Receipt, now_ns: i64, out: &mut Vec<Command>) {
         let sequence = entry.sequence;
+        if !self.is_beyond_window(sequence) {
+            self.freshness
+                .hear_entry(sequence, entry.clock_ns, self.prefix);
+        }
         if self.received.contains(sequence) {
             self.counters.duplicates += 1;
+            if self.settings.has(Bug::DuplicateMerged) && sequence <= self.prefix {
+                self.prefix += 1;
+                self.prefix_hash = extend_prefix_hash(self.prefix_hash, self.prefix, entry.word);
+            }
             match self.owed.get_mut(&sequence) {
                 // Still on its way to the disk: this answer waits with the first one.
-                Some(owed) => *owed += 1,
-                None => self.acknowledge(&entry, out),
+                Some(owed) => owed.push(receipt),
+                None => self.acknowledge(&entry, receipt, now_ns, out),
             }
             return;
         }
-        let window_end = self.received.prefix + self.settings.queue.limit as u64;
-        if sequence > window_end {
+        if self.is_beyond_window(sequence) {
             self.counters.reorder_full += 1;
+            end(receipt.span, now_ns, out);
             return;
         }
+        let entry = Arc::new(entry);
+        if self.settings.has(Bug::EarlyAcknowledgement) {
+            let early = Receipt {
+                read_ns: receipt.read_ns,
+                span: None,
+            };
+            self.acknowledge(&entry, early, now_ns, out);
+        }
+        self.receive(entry, vec![receipt], out);
+    }
+
+    pub(crate) fn is_beyond_window(&self, sequence: u64) -> bool {
+        let limit = self.settings.queue.limit as u64;
+        sequence > self.received.prefix.saturating_add(limit)
+    }
+
+    /// Sends an entry that has not come before on its way to the disk.
+    pub(crate) fn receive(
+        &mut self,
+        entry: Arc<Entry>,
+        owed: Vec<Receipt>,
+        out: &mut Vec<Command>,
+    ) {
+        let sequence = entry.sequence;
         if sequence - 1 != self.received.highest() {
             self.counters.out_of_order += 1;
         }
         self.received.insert(sequence);
-        self.owed.insert(sequence, 1);
-        let entry = Arc::new(entry);
-        self.pending.push_back(entry.clone());
-        if self.settings.has(Bug::EarlyAcknowledgement) {
-            self.acknowledge(&entry, out);
-        }
+        self.owed.insert(sequence, owed);
+        self.pending.push_back(Pending::Entry(entry.clone()));
         out.push(Command::Append(entry));
     }
 
     pub fn on_committed(&mut self, count: usize, now_ns: i64, out: &mut Vec<Command>) {
+        let mut corrections = Vec::new();
         for _ in 0..count {
-            let Some(entry) = self.pending.pop_front() else {
-                return;
-            };
-            for _ in 0..self.owed.remove(&entry.sequence).unwrap_or(0) {
-                self.acknowledge(&entry, out);
+            match self.pending.pop_front() {
+                Some(Pending::Entry(entry)) => {
+                    for receipt in self.owed.remove(&entry.sequence).unwrap_or_default() {
+                        self.acknowledge(&entry, receipt, now_ns, out);
+                    }
+                    self.store(entry, now_ns, out);
+                }
+                Some(Pending::Correction(entry)) => corrections.push(entry),
+                None => break,
             }
-            self.store(entry, now_ns, out);
         }
+        self.correct_log(corrections, now_ns, out);
     }
 
     /// Takes a durable entry into the log and applies what can be applied.
@@ -169,6 +256,7 @@ impl Follower {
         if applies_at_once {
             self.apply(&entry, now_ns, out);
         }
+        self.log.insert(entry.sequence, entry.clone());
         self.waiting.insert(entry.sequence, entry);
         while let Some(next) = self.waiting.remove(&(self.prefix + 1)) {
             self.prefix += 1;
@@ -177,6 +265,7 @@ impl Follower {
                 self.apply(&next, now_ns, out);
             }
         }
+        self.freshness.advance(self.prefix);
     }
 
     fn apply(&mut self, entry: &Entry, now_ns: i64, out: &mut Vec<Command>) {
@@ -209,12 +298,9 @@ impl Follower {
         let token = envelope.idempotency_token.clone();
         push_event(out, now_ns, Fact::Rejected { token });
         let envelope = Envelope {
-            schema_version: SCHEMA_VERSION,
-            kind: Kind::WriteReject.into(),
-            source: self.settings.name.clone(),
             correlation_id: envelope.correlation_id,
             idempotency_token: envelope.idempotency_token,
-            ..Envelope::default()
+            ..self.settings.envelope(Kind::WriteReject, now_ns)
         };
         out.push(Command::Reply { client, envelope });
     }
@@ -224,13 +310,10 @@ impl Follower {
         out.push(Command::Send {
             target: self.settings.leader_index(),
             envelope: Envelope {
-                schema_version: SCHEMA_VERSION,
-                kind: Kind::Digest.into(),
-                source: self.settings.name.clone(),
                 sequence: self.prefix,
                 prefix_hash: self.prefix_hash,
                 incarnation: self.incarnation,
-                ..Envelope::default()
+                ..self.settings.envelope(Kind::Digest, now_ns)
             },
         });
         self.start_digest_timer(now_ns, out);
@@ -270,6 +353,10 @@ impl Follower {
             waiting: self.waiting.len(),
             outstanding: 0,
             breakers: BTreeMap::new(),
+            lags: BTreeMap::new(),
+            as_of_ns: self.freshness.as_of_ns(),
+            commits: 0,
+            faults: Faults::default(),
             incarnation: self.incarnation,
             counters: self.counters.clone(),
             state: self.state.clone(),
@@ -280,20 +367,49 @@ impl Follower {
         self.superseded
     }
 
-    fn acknowledge(&mut self, entry: &Entry, out: &mut Vec<Command>) {
+    /// How far the read model reaches, and up to which moment it is known to be complete.
+    pub fn position(&self) -> (u64, i64) {
+        (self.prefix, self.freshness.as_of_ns())
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let entries = self.log.range(..=self.prefix);
+        Snapshot {
+            prefix: self.prefix,
+            prefix_hash: self.prefix_hash,
+            entries: entries.map(|(_, entry)| entry.clone()).collect(),
+        }
+    }
+
+    pub fn entry(&self, sequence: u64) -> Option<Arc<Entry>> {
+        self.log.get(&sequence).cloned()
+    }
+
+    fn acknowledge(
+        &mut self,
+        entry: &Entry,
+        receipt: Receipt,
+        now_ns: i64,
+        out: &mut Vec<Command>,
+    ) {
         self.counters.acks_sent += 1;
         out.push(Command::Send {
             target: self.settings.leader_index(),
             envelope: Envelope {
-                schema_version: SCHEMA_VERSION,
-                kind: Kind::UpdateAck.into(),
-                source: self.settings.name.clone(),
                 sequence: entry.sequence,
                 correlation_id: entry.correlation_id.clone(),
                 idempotency_token: entry.token.clone(),
-                ..Envelope::default()
+                ..self.settings.envelope(Kind::UpdateAck, now_ns)
             },
         });
+        observe(&self.measures.processing, receipt.read_ns, now_ns);
+        tracing::debug!(
+            correlation_id = entry.correlation_id,
+            trace_id = trace_text(&receipt.span),
+            sequence = entry.sequence,
+            "an entry is durable"
+        );
+        end(receipt.span, now_ns, out);
     }
 
     fn count_malformed(&mut self, envelope: &Envelope, message: &'static str) {

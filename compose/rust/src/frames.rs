@@ -39,6 +39,11 @@ impl FrameReader {
         &mut self.buffer
     }
 
+    /// Whether a frame has begun and not ended.
+    pub fn is_inside_frame(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
     /// The next whole body, or `None` until more bytes have come.
     pub fn next_body(&mut self) -> Result<Option<Bytes>, FrameTooLong> {
         let Some(prefix) = self.buffer.first_chunk::<PREFIX_BYTES>() else {

@@ -23,6 +23,11 @@ pub fn scale(draw: u64, bound: u64) -> u64 {
     (product >> 24) as u64
 }
 
+/// Whether a 63-bit draw falls into a share of so many millionths.
+pub fn is_within_share(draw: u64, share_ppm: u64) -> bool {
+    scale(draw, 1_000_000) < share_ppm
+}
+
 /// The 63-bit word that stands for a payload in the prefix hash.
 pub fn payload_word(payload: &[u8]) -> u64 {
     let digest = Sha256::digest(payload);

@@ -80,7 +80,8 @@ struct Fields(Map<String, Value>);
 
 impl Fields {
     fn insert(&mut self, field: &Field, value: Value) {
-        let is_empty_id = field.name() == "correlation_id" && value == "";
+        let is_id = matches!(field.name(), "correlation_id" | "trace_id");
+        let is_empty_id = is_id && value == "";
         if !is_empty_id {
             self.0.insert(field.name().to_owned(), value);
         }

@@ -5,13 +5,19 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::breaker::BreakerState;
+use crate::correction::RepairOutcome;
 use crate::counters::Counters;
 use crate::entry::Entry;
 use crate::events::Event;
+use crate::faults::{Faults, WallClock};
 use crate::follower::Follower;
 use crate::leader::Leader;
+use crate::measures::Measures;
+use crate::reading::{Reading, staleness_ns};
 use crate::settings::{Mode, Settings};
+use crate::snapshot::Snapshot;
 use crate::state::KeyState;
+use crate::trace::Span;
 use crate::wire::Envelope;
 
 /// One client connection; never used twice.
@@ -27,6 +33,7 @@ pub enum Timer {
         generation: u64,
     },
     Digest,
+    Progress,
 }
 
 /// What the owner has to do. Appends become durable in the order of these commands and are
@@ -48,6 +55,8 @@ pub enum Command {
         timer: Timer,
     },
     Event(Event),
+    /// A span that has ended.
+    Span(Box<Span>),
 }
 
 /// A picture of the replica for those who ask.
@@ -61,6 +70,13 @@ pub struct Status {
     pub outstanding: usize,
     /// By follower; a follower itself has none.
     pub breakers: BTreeMap<String, BreakerState>,
+    /// By follower, how many entries it is known to lack; a follower itself has none.
+    pub lags: BTreeMap<String, u64>,
+    /// The moment up to which the read model is known to be complete; 0 is not known.
+    pub as_of_ns: i64,
+    /// Updates released.
+    pub commits: u64,
+    pub faults: Faults,
     pub incarnation: u64,
     pub counters: Counters,
     pub state: KeyState,
@@ -117,10 +133,17 @@ impl Machine {
         }
     }
 
-    pub fn on_peer(&mut self, envelope: Envelope, now_ns: i64, out: &mut Vec<Command>) {
+    /// `read_ns` is when the frame was read from its connection.
+    pub fn on_peer(
+        &mut self,
+        envelope: Envelope,
+        read_ns: i64,
+        now_ns: i64,
+        out: &mut Vec<Command>,
+    ) {
         match self {
             Self::Leader(leader) => leader.on_peer(envelope, now_ns, out),
-            Self::Follower(follower) => follower.on_peer(envelope, out),
+            Self::Follower(follower) => follower.on_peer(envelope, read_ns, now_ns, out),
         }
     }
 
@@ -128,11 +151,12 @@ impl Machine {
         &mut self,
         client: ClientId,
         envelope: Envelope,
+        read_ns: i64,
         now_ns: i64,
         out: &mut Vec<Command>,
     ) {
         match self {
-            Self::Leader(leader) => leader.on_client(client, envelope, now_ns, out),
+            Self::Leader(leader) => leader.on_client(client, envelope, read_ns, now_ns, out),
             Self::Follower(follower) => follower.on_client(client, envelope, now_ns, out),
         }
     }
@@ -156,7 +180,9 @@ impl Machine {
                 },
             ) => leader.on_attempt_timer(follower, sequence, generation, now_ns, out),
             (Self::Follower(follower), Timer::Digest) => follower.on_digest_timer(now_ns, out),
-            (Self::Leader(_), Timer::Digest) | (Self::Follower(_), Timer::Attempt { .. }) => {}
+            (Self::Leader(leader), Timer::Progress) => leader.on_progress_timer(now_ns, out),
+            (Self::Leader(_), Timer::Digest)
+            | (Self::Follower(_), Timer::Attempt { .. } | Timer::Progress) => {}
         }
     }
 
@@ -168,9 +194,106 @@ impl Machine {
     }
 
     pub fn count_malformed(&mut self) {
+        self.counters_mut().malformed += 1;
+    }
+
+    fn counters_mut(&mut self) -> &mut Counters {
         match self {
-            Self::Leader(leader) => leader.counters.malformed += 1,
-            Self::Follower(follower) => follower.counters.malformed += 1,
+            Self::Leader(leader) => &mut leader.counters,
+            Self::Follower(follower) => &mut follower.counters,
+        }
+    }
+
+    /// The client will not be answered any more.
+    pub fn on_client_gone(&mut self, client: ClientId, now_ns: i64, out: &mut Vec<Command>) {
+        if let Self::Leader(leader) = self {
+            leader.forget_client(client, now_ns, out);
+        }
+    }
+
+    /// Nobody will be answered any more.
+    pub fn on_stop(&mut self, now_ns: i64, out: &mut Vec<Command>) {
+        if let Self::Leader(leader) = self {
+            leader.end_writes(|_| true, now_ns, out);
+        }
+    }
+
+    /// Sets the faults that concern decisions: a wrong clock.
+    pub fn set_clock(&mut self, clock: WallClock) {
+        if let Self::Leader(leader) = self {
+            leader.clock = clock;
+        }
+    }
+
+    /// Notes how many bytes wait for the replica at this position.
+    pub fn note_waiting(&mut self, target: usize, bytes: u64) {
+        if let Self::Leader(leader) = self {
+            leader.note_waiting(target, bytes);
+        }
+    }
+
+    /// What a key holds, or nothing where that is older than the reader wants.
+    pub fn read(&mut self, key: &str, max_staleness_ns: Option<u64>, now_ns: i64) -> Reading {
+        let (prefix, as_of_ns) = match self {
+            Self::Leader(leader) => leader.position(now_ns),
+            Self::Follower(follower) => follower.position(),
+        };
+        let staleness_ns = staleness_ns(now_ns, as_of_ns);
+        let is_stale = max_staleness_ns.is_some_and(|limit_ns| staleness_ns > limit_ns);
+        let state = match self {
+            Self::Leader(leader) => &leader.state,
+            Self::Follower(follower) => &follower.state,
+        };
+        let row = state.get(key).filter(|_| !is_stale);
+        let found = row.map(|row| (row.sequence, row.payload.clone()));
+        let counters = self.counters_mut();
+        if is_stale {
+            counters.stale_reads += 1;
+        } else {
+            counters.reads += 1;
+        }
+        Reading {
+            found,
+            is_stale,
+            staleness_ns,
+            as_of_ns,
+            prefix,
+        }
+    }
+
+    /// The entries of the gapless prefix.
+    pub fn snapshot(&self) -> Snapshot {
+        match self {
+            Self::Leader(leader) => leader.snapshot(),
+            Self::Follower(follower) => follower.snapshot(),
+        }
+    }
+
+    /// A durable entry.
+    pub fn entry(&self, sequence: u64) -> Option<Arc<Entry>> {
+        match self {
+            Self::Leader(leader) => leader.slot(sequence).map(|slot| slot.entry.clone()),
+            Self::Follower(follower) => follower.entry(sequence),
+        }
+    }
+
+    /// Puts right what the leader's entries show to be wrong; `None` at the leader.
+    pub fn repair(
+        &mut self,
+        entries: Vec<Entry>,
+        now_ns: i64,
+        out: &mut Vec<Command>,
+    ) -> Option<RepairOutcome> {
+        match self {
+            Self::Leader(_) => None,
+            Self::Follower(follower) => Some(follower.correct(entries, now_ns, out)),
+        }
+    }
+
+    pub fn measures(&self) -> &Measures {
+        match self {
+            Self::Leader(leader) => &leader.measures,
+            Self::Follower(follower) => &follower.measures,
         }
     }
 

@@ -12,8 +12,8 @@ use driftlab_replica::logging::early_error;
 use driftlab_replica::settings::{Ordering, Settings};
 use driftlab_replica::{VERSION, health, logging, process};
 
-const USAGE: &str = "usage: replica --settings FILE [--seeded-bug NAME] | replica apply --ordering sequence|key | \
-                     replica health [--settings FILE] | replica --version";
+const USAGE: &str = "usage: replica --settings FILE [--seeded-bug NAME] | replica apply --ordering sequence|key \
+                     [--seeded-bug NAME] | replica health [--settings FILE] | replica --version";
 const SETTINGS_PATH: &str = "/etc/driftlab/settings.json";
 /// The command line or the settings are wrong.
 const EXIT_USAGE: u8 = 2;
@@ -30,8 +30,11 @@ fn main() -> ExitCode {
             Some(bug) => run_replica(&PathBuf::from(path), Some(bug)),
             None => usage_error(&format!("unknown bug {name:?}")),
         },
-        ["apply", "--ordering", "sequence"] => run_apply(Ordering::Sequence),
-        ["apply", "--ordering", "key"] => run_apply(Ordering::Key),
+        ["apply", "--ordering", ordering] => run_apply(ordering, None),
+        ["apply", "--ordering", ordering, "--seeded-bug", name] => match Bug::named(name) {
+            Some(bug) => run_apply(ordering, Some(bug)),
+            None => usage_error(&format!("unknown bug {name:?}")),
+        },
         ["health"] => run_health(Path::new(SETTINGS_PATH)),
         ["health", "--settings", path] => run_health(Path::new(path)),
         ["--version"] => {
@@ -79,8 +82,16 @@ fn run_replica(path: &Path, bug: Option<Bug>) -> ExitCode {
     }
 }
 
-fn run_apply(ordering: Ordering) -> ExitCode {
-    let outcome = match apply(io::stdin().lock(), ordering) {
+fn run_apply(ordering: &str, bug: Option<Bug>) -> ExitCode {
+    let ordering = match ordering {
+        "sequence" => Ordering::Sequence,
+        "key" => Ordering::Key,
+        _ => return usage_error(USAGE),
+    };
+    if let Some(bug) = bug {
+        logging::warn_of_bug("apply", bug);
+    }
+    let outcome = match apply(io::stdin().lock(), ordering, bug) {
         Ok(outcome) => outcome,
         Err(error) => {
             early_error(&error.to_string());

@@ -11,10 +11,12 @@ use tokio::task::JoinSet;
 use crate::clock::realtime_ns;
 use crate::control;
 use crate::events::EventLog;
+use crate::faults::Waits;
 use crate::links::{Links, Tallies};
-use crate::listeners;
+use crate::listeners::{self, Reception};
 use crate::machine::Machine;
-use crate::owner::{INBOX_MAX, Owner};
+use crate::otlp::Exporter;
+use crate::owner::{Hands, INBOX_MAX, Owner};
 use crate::settings::{Settings, parse_address};
 use crate::store::{Store, Writer};
 
@@ -38,20 +40,36 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let control = listeners::bind(parse_address("listen.control", &listen.control)?).await?;
 
     let tallies = Arc::new(Tallies::default());
-    let links = Links::open(&settings, tallies.clone())?;
-    let writer = Writer::spawn(store)?;
-    let mut owner = Owner::new(machine, links, tallies, writer, events);
+    let waits = Arc::new(Waits::default());
+    let links = Links::open(&settings, &tallies, &machine.measures().enqueue_delay)?;
+    let duplicates = links.duplicates();
+    let (slow_disk, stalls) = (waits.clone(), tallies.clone());
+    let writer = Writer::spawn(store, move || slow_disk.stall(&stalls.stalled))?;
+    let hands = Hands {
+        links,
+        tallies: tallies.clone(),
+        waits: waits.clone(),
+        exporter: Exporter::start(&settings, settings.collector()?),
+        writer,
+        events,
+    };
+    let mut owner = Owner::new(machine, settings.channel.memory_bytes, hands);
     owner.start()?;
 
-    let (sender, mut inbox) = mpsc::channel(INBOX_MAX);
+    let (inbox, mut requests) = mpsc::channel(INBOX_MAX);
+    let reception = Reception {
+        inbox: inbox.clone(),
+        tallies,
+        waits,
+    };
     let mut serving = JoinSet::new();
-    serving.spawn(listeners::serve_peers(peers, sender.clone()));
-    serving.spawn(listeners::serve_clients(clients, sender.clone()));
-    serving.spawn(control::serve(control, settings.clone(), sender));
+    serving.spawn(listeners::serve_peers(peers, reception.clone()));
+    serving.spawn(listeners::serve_clients(clients, reception));
+    serving.spawn(control::serve(control, settings.clone(), duplicates, inbox));
     tracing::info!(run_id = settings.run_id, incarnation, "serving");
 
     tokio::select! {
-        outcome = owner.run(&mut inbox) => outcome?,
+        outcome = owner.run(&mut requests) => outcome?,
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

@@ -8,7 +8,11 @@ use crate::frames::frame_bytes;
 use crate::leader::Leader;
 use crate::machine::{Command, Timer, after};
 use crate::settings::Overflow;
+use crate::trace::{OpenSpan, SpanKind, context_of, end, trace_text};
 use crate::wire::{Envelope, Kind};
+
+/// Repairs of one follower that are recorded at a time; those beyond count as given up.
+const RECORDED_REPAIRS_MAX: usize = 2048;
 
 impl Leader {
     /// Starts the transmission of an update to a follower that has none under way.
@@ -21,7 +25,10 @@ impl Leader {
     ) {
         let queue = &self.settings.queue;
         let outstanding = self.followers[follower].outstanding();
-        if queue.overflow == Overflow::Defer && outstanding >= queue.limit {
+        let memory_bytes = self.settings.channel.memory_bytes;
+        let is_full =
+            outstanding >= queue.limit || self.followers[follower].channel_is_full(memory_bytes, 0);
+        if queue.overflow == Overflow::Defer && is_full {
             self.counters.deferred += 1;
             return;
         }
@@ -36,6 +43,7 @@ impl Leader {
             phase: Phase::Sent,
             generation: 0,
             wait_ns_previous: self.settings.policy.base_ns,
+            span: None,
         };
         self.followers[follower].attempts.insert(sequence, attempt);
         self.transmit(follower, sequence, now_ns, out);
@@ -51,7 +59,11 @@ impl Leader {
         attempt.phase = Phase::Sent;
         attempt.generation = generation;
         let number = attempt.number;
-        self.send_entry(Kind::Update, follower, sequence, number, out);
+        let span = self.begin_replicate(follower, sequence, number, now_ns);
+        self.send_entry(Kind::Update, follower, sequence, number, &span, now_ns, out);
+        if let Some(attempt) = self.followers[follower].attempts.get_mut(&sequence) {
+            attempt.span = span;
+        }
         out.push(Command::StartTimer {
             at_ns: after(now_ns, self.settings.policy.timeout_ns),
             timer: Timer::Attempt {
@@ -62,23 +74,52 @@ impl Leader {
         });
     }
 
+    fn begin_replicate(
+        &mut self,
+        follower: usize,
+        sequence: u64,
+        attempt: u32,
+        now_ns: i64,
+    ) -> OpenSpan {
+        let parent = self.slot(sequence).and_then(|slot| slot.trace);
+        let mut span = self
+            .tracer
+            .begin("replicate", SpanKind::Producer, parent, now_ns)?;
+        span.text("driftlab.follower", &self.followers[follower].name);
+        span.number("driftlab.attempt", u64::from(attempt));
+        span.number("driftlab.sequence", sequence);
+        Some(span)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a frame has that many parts")]
     fn send_entry(
         &mut self,
         kind: Kind,
         follower: usize,
         sequence: u64,
         attempt: u32,
+        span: &OpenSpan,
+        now_ns: i64,
         out: &mut Vec<Command>,
     ) {
         let Some(slot) = self.slot(sequence) else {
             return;
         };
-        let mut envelope = slot.entry.to_envelope(kind, &self.settings.name, attempt);
+        let frame = self.settings.envelope(kind, now_ns);
+        let mut envelope = Envelope {
+            schema_version: frame.schema_version,
+            enqueued_ns: frame.enqueued_ns,
+            traceparent: context_of(span).map_or(String::new(), |context| context.to_string()),
+            ..slot.entry.to_envelope(kind, &self.settings.name, attempt)
+        };
         if self.settings.has(Bug::Reencodes) {
             envelope.payload = reencode(&envelope.payload);
         }
         self.counters.transmissions += 1;
-        self.counters.bytes += frame_bytes(&envelope) as u64;
+        let sent_bytes = frame_bytes(&envelope) as u64;
+        self.counters.bytes += sent_bytes;
+        self.followers[follower].frame_bytes_last = sent_bytes;
+        self.followers[follower].unoffered += 1;
         out.push(Command::Send {
             target: self.followers[follower].index,
             envelope,
@@ -122,8 +163,11 @@ impl Leader {
         };
         if view.breaker.failed(now_ns, sequence) {
             self.counters.breaker_opened += 1;
-            tracing::warn!(follower = view.name, sequence, "a breaker opened");
+            let trace_id = trace_text(&attempt.span);
+            tracing::warn!(follower = view.name, sequence, trace_id, "a breaker opened");
         }
+        let span = attempt.span.take();
+        end_replicate(span, "timed_out", now_ns, out);
         if attempt.number >= policy.attempts {
             self.counters.exhausted += 1;
             view.attempts.remove(&sequence);
@@ -163,11 +207,23 @@ impl Leader {
         });
     }
 
-    pub(crate) fn mark_acknowledged(&mut self, follower: usize, sequence: u64) {
+    pub(crate) fn mark_acknowledged(
+        &mut self,
+        follower: usize,
+        sequence: u64,
+        now_ns: i64,
+        out: &mut Vec<Command>,
+    ) {
         if let Some(slot) = self.slot_mut(sequence) {
             slot.acknowledged |= 1 << follower;
         }
-        self.followers[follower].attempts.remove(&sequence);
+        let view = &mut self.followers[follower];
+        if let Some(attempt) = view.attempts.remove(&sequence) {
+            end_replicate(attempt.span, "acknowledged", now_ns, out);
+        }
+        if let Some(span) = view.repairs.remove(&sequence) {
+            end_replicate(span, "acknowledged", now_ns, out);
+        }
     }
 
     pub(crate) fn advance_prefix(&mut self, follower: usize) {
@@ -213,7 +269,7 @@ impl Leader {
             self.followers[follower].breaker.succeeded();
         }
         for sequence in first..=prefix {
-            self.mark_acknowledged(follower, sequence);
+            self.mark_acknowledged(follower, sequence, now_ns, out);
         }
         self.advance_prefix(follower);
         self.release_all(now_ns, out);
@@ -235,22 +291,52 @@ impl Leader {
         let above = self.log.iter().skip(position);
         let missing: Vec<u64> = above
             .filter(|slot| slot.acknowledged & (1 << follower) == 0)
-            .filter(|slot| is_old(slot.entry.timestamp_ns, now_ns, timeout_ns))
+            .filter(|slot| is_old(slot.entry.clock_ns, now_ns, timeout_ns))
             .map(|slot| slot.entry.sequence)
             .take(self.settings.reconcile_batch)
             .collect();
         for sequence in missing {
             self.counters.repairs += 1;
-            self.send_entry(Kind::Repair, follower, sequence, 0, out);
+            let span = self.begin_replicate(follower, sequence, 0, now_ns);
+            self.send_entry(Kind::Repair, follower, sequence, 0, &span, now_ns, out);
+            self.keep_repair(follower, sequence, span, now_ns, out);
+        }
+    }
+
+    /// Remembers a recorded repair until its acknowledgement; one sent before is given up.
+    fn keep_repair(
+        &mut self,
+        follower: usize,
+        sequence: u64,
+        span: OpenSpan,
+        now_ns: i64,
+        out: &mut Vec<Command>,
+    ) {
+        if span.is_none() {
+            return;
+        }
+        let repairs = &mut self.followers[follower].repairs;
+        if let Some(before) = repairs.remove(&sequence) {
+            end_replicate(before, "given_up", now_ns, out);
+        }
+        if repairs.len() < RECORDED_REPAIRS_MAX {
+            repairs.insert(sequence, span);
+        } else {
+            end_replicate(span, "given_up", now_ns, out);
         }
     }
 }
 
-/// Whether an update was accepted at least `age_ns` ago. A time in the future was read before
-/// the host started anew, when its clock began again.
-fn is_old(timestamp_ns: i64, now_ns: i64, age_ns: u64) -> bool {
-    match u64::try_from(now_ns.saturating_sub(timestamp_ns)) {
-        Ok(elapsed_ns) => elapsed_ns >= age_ns,
-        Err(_) => true,
+/// Whether an update was accepted at least `age_ns` ago; one from before this start is.
+fn is_old(clock_ns: i64, now_ns: i64, age_ns: u64) -> bool {
+    let elapsed_ns = u64::try_from(now_ns.saturating_sub(clock_ns)).unwrap_or(0);
+    clock_ns == 0 || elapsed_ns >= age_ns
+}
+
+fn end_replicate(mut span: OpenSpan, outcome: &str, now_ns: i64, out: &mut Vec<Command>) {
+    if let Some(span) = &mut span {
+        span.text("driftlab.outcome", outcome);
+        span.failed = outcome != "acknowledged";
     }
+    end(span, now_ns, out);
 }

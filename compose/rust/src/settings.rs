@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backoff::Policy;
 use crate::bugs::Bug;
+use crate::wire::{Envelope, Kind};
 
 /// When a write is acknowledged to its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,27 @@ pub struct Queue {
     pub overflow: Overflow,
 }
 
+/// How frames reach a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wire {
+    /// All on one long-lived connection.
+    #[default]
+    Framed,
+    /// Each on a connection of its own, dialled ahead.
+    Oneshot,
+}
+
+/// Limits of the frames from one replica to one peer; 0 is none.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Channel {
+    #[serde(default)]
+    pub memory_bytes: u64,
+    #[serde(default)]
+    pub bandwidth_bytes_per_s: u64,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
@@ -82,10 +104,33 @@ pub struct Settings {
     pub events: bool,
     #[serde(default)]
     pub log_level: LogLevel,
+    #[serde(default)]
+    pub wire: Wire,
+    /// Connections dialled ahead for each peer.
+    #[serde(default = "pool")]
+    pub pool: usize,
+    #[serde(default)]
+    pub channel: Channel,
+    /// How often the leader tells how far it has come; 0 is never.
+    #[serde(default)]
+    pub progress_every_ns: u64,
+    #[serde(default = "schema_version")]
+    pub schema_version: u32,
+    /// `http://IP:PORT` of an OpenTelemetry collector; empty means that nothing is recorded.
+    #[serde(default)]
+    pub traces: String,
     pub listen: Listen,
     /// A defect to show on purpose; no key of the file sets it.
     #[serde(skip)]
     pub bug: Option<Bug>,
+}
+
+fn pool() -> usize {
+    8
+}
+
+fn schema_version() -> u32 {
+    1
 }
 
 /// Names the key that is wrong and why.
@@ -100,6 +145,7 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
+const POOL_MAX: usize = 64;
 /// Followers are kept as bits of one word.
 const REPLICAS_MAX: usize = 64;
 /// Half the range of the clock, so that adding a wait to a time cannot overflow.
@@ -129,6 +175,17 @@ impl Settings {
         self.name == self.leader
     }
 
+    /// A frame of this replica, queued now, with nothing in it yet.
+    pub fn envelope(&self, kind: Kind, now_ns: i64) -> Envelope {
+        Envelope {
+            schema_version: self.schema_version,
+            kind: kind.into(),
+            source: self.name.clone(),
+            enqueued_ns: if self.schema_version >= 2 { now_ns } else { 0 },
+            ..Envelope::default()
+        }
+    }
+
     /// The position of the leader in `replicas`.
     pub fn leader_index(&self) -> usize {
         let position = self.replicas.iter().position(|name| *name == self.leader);
@@ -155,6 +212,16 @@ impl Settings {
                 self.policy.breaker_open_ns >= 1,
                 "must be positive",
             ),
+            (
+                "pool",
+                (1..=POOL_MAX).contains(&self.pool),
+                "must be 1 to 64",
+            ),
+            (
+                "schema_version",
+                matches!(self.schema_version, 1 | 2),
+                "must be 1 or 2",
+            ),
         ];
         for (key, holds, rule) in rules {
             if !holds {
@@ -167,6 +234,7 @@ impl Settings {
             ("policy.cap_ns", self.policy.cap_ns),
             ("policy.breaker_open_ns", self.policy.breaker_open_ns),
             ("reconcile_every_ns", self.reconcile_every_ns),
+            ("progress_every_ns", self.progress_every_ns),
         ];
         for (key, duration_ns) in durations {
             if duration_ns >= DURATION_NS_MAX {
@@ -210,7 +278,19 @@ impl Settings {
         parse_address("listen.peer", &listen.peer)?;
         parse_address("listen.client", &listen.client)?;
         parse_address("listen.control", &listen.control)?;
+        self.collector()?;
         Ok(())
+    }
+
+    /// Where spans go.
+    pub fn collector(&self) -> Result<Option<SocketAddr>, SettingsError> {
+        if self.traces.is_empty() {
+            return Ok(None);
+        }
+        let fail = || SettingsError(format!("traces: {:?} is not http://IP:PORT", self.traces));
+        let address = self.traces.strip_prefix("http://").ok_or_else(fail)?;
+        let address = address.strip_suffix('/').unwrap_or(address);
+        address.parse().map(Some).map_err(|_| fail())
     }
 }
 

@@ -124,7 +124,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn spawn(store: Store) -> io::Result<Self> {
+    /// `stall` runs on the thread after each durable write and may take its time.
+    pub fn spawn(store: Store, stall: impl Fn() + Send + 'static) -> io::Result<Self> {
         let (batches, incoming) = sync_channel::<Vec<Arc<Entry>>>(1);
         let (outcome_sender, outcomes) = mpsc::channel(1);
         thread::Builder::new()
@@ -133,6 +134,7 @@ impl Writer {
                 for batch in incoming {
                     let outcome = store.append(&batch).map(|()| batch.len());
                     let failed = outcome.is_err();
+                    stall();
                     if outcome_sender.blocking_send(outcome).is_err() || failed {
                         break;
                     }

@@ -18,17 +18,37 @@ const (
 	BugEarlyAck       Bug = "B1"
 	BugTokenIgnored   Bug = "B2"
 	BugAnyOrder       Bug = "B3"
+	BugClockWins      Bug = "B4"
+	BugMergesAgain    Bug = "B5"
+	BugTokenForgotten Bug = "B6"
 	BugEagerRetries   Bug = "B9"
 	BugDeafToDigests  Bug = "B12"
+	BugSnapshotShort  Bug = "B13"
 	BugReencodes      Bug = "B15"
+	BugFloats         Bug = "B16"
 	BugUnboundedQueue Bug = "B17"
 	BugBreakerStuck   Bug = "B18"
 	BugLossOverlooked Bug = "B19"
 )
 
 var bugs = []Bug{
-	BugEarlyAck, BugTokenIgnored, BugAnyOrder, BugEagerRetries, BugDeafToDigests, BugReencodes,
+	BugEarlyAck, BugTokenIgnored, BugAnyOrder, BugClockWins, BugMergesAgain, BugTokenForgotten,
+	BugEagerRetries, BugDeafToDigests, BugSnapshotShort, BugReencodes, BugFloats,
 	BugUnboundedQueue, BugBreakerStuck, BugLossOverlooked,
+}
+
+// tokenMemoryNs is how long the seeded bug that forgets tokens knows one.
+const tokenMemoryNs = 300_000_000
+
+// SnapshotGap is how many entries the seeded bug of snapshots leaves out.
+const SnapshotGap = 8
+
+// Number is a number as this replica tells it: by one seeded bug through a 64-bit float.
+func (b Bug) Number(value uint64) uint64 {
+	if b == BugFloats {
+		return uint64(float64(value))
+	}
+	return value
 }
 
 // ParseBug reads the name of a bug.

@@ -40,6 +40,17 @@ type Emit struct {
 	Incarnation uint64
 	Prefix      uint64
 	TimeNs      int64
+	// ClockNs is the entry's; it is no part of the line.
+	ClockNs int64
+}
+
+// Ignore says that the frame just received has no consequences at all.
+type Ignore struct{}
+
+// TimedOut says that the attempt outstanding to a replica was not acknowledged in time.
+type TimedOut struct {
+	Target   int
+	Sequence uint64
 }
 
 // Warn orders a line of the diagnostic log.
@@ -50,6 +61,8 @@ type Warn struct {
 	CorrelationID string
 }
 
+func (Ignore) command()   {}
+func (TimedOut) command() {}
 func (Append) command()   {}
 func (Send) command()     {}
 func (Reply) command()    {}
@@ -68,6 +81,8 @@ const (
 	TimerBackoff
 	// TimerDigest starts the next digest.
 	TimerDigest
+	// TimerProgress starts the next telling of how far the log has come.
+	TimerProgress
 )
 
 // Timer is handed back unchanged when it expires.
@@ -84,6 +99,11 @@ type WriteRequest struct {
 	Token         string
 	CorrelationID string
 	Payload       []byte
+	// SkewNs is how far the wall clock is from the true one; Skewed says whether it may be.
+	SkewNs int64
+	Skewed bool
+	// Traceparent names the span of this attempt; empty where nothing is traced.
+	Traceparent string
 }
 
 // Status is what a replica reports about itself.
@@ -97,6 +117,27 @@ type Status struct {
 	Outstanding  int
 	// Breakers has one entry for each follower; a follower has none.
 	Breakers []Breaker
+	// Acknowledged has the acknowledged prefix of each follower in their order; a follower has
+	// none.
+	Acknowledged []Acknowledged
+	// AsOfNs is the latest moment up to which everything is known to be applied, 0 if there is
+	// none; on the leader it is now.
+	AsOfNs int64
+	IsNow  bool
+}
+
+// Acknowledged is how far one follower is known to be.
+type Acknowledged struct {
+	Index    int
+	Follower string
+	Prefix   uint64
+}
+
+// Corrections says what became of the entries of a correction.
+type Corrections struct {
+	Stored    int `json:"stored"`
+	Corrected int `json:"corrected"`
+	Unchanged int `json:"unchanged"`
 }
 
 // Breaker is the state of one follower's circuit breaker.
@@ -125,6 +166,13 @@ type Machine interface {
 	Status() Status
 	// Cells copies the applied state, in no order.
 	Cells() []Cell
+	// Read looks up one key.
+	Read(key string) (Cell, bool)
+	// Merkle reads one node of the tree over the applied state.
+	Merkle(path []int) MerkleNode
+	// Correct takes over entries that are known to be right. What it stores is reported by
+	// Committed like anything else. A leader needs no correction and does nothing.
+	Correct(nowNs int64, entries []Entry) ([]Command, Corrections)
 }
 
 // Config is what a machine needs to know.
@@ -143,6 +191,11 @@ type Config struct {
 	Overflow    string
 	DigestNs    int64
 	RepairBatch int
+	ProgressNs  int64
+	// ChannelFull says whether the channel to a replica has no room for another entry after so
+	// many that are ahead of it and not queued yet; nil is never. It is an input of Write and
+	// Committed.
+	ChannelFull func(target, ahead int) bool
 	// Bug is a defect to show on purpose.
 	Bug Bug
 }
@@ -180,7 +233,9 @@ type base struct {
 	counters *Counters
 	mode     string
 	cells    map[string]Cell
-	out      []Command
+	// tree is nil until it is first asked for.
+	tree *tree
+	out  []Command
 }
 
 func newBase(config Config, counters *Counters) base {
@@ -202,14 +257,35 @@ func (b *base) apply(entry *Entry) bool {
 	if found && held.Sequence > entry.Sequence {
 		return false
 	}
-	b.cells[entry.Key] = Cell{Key: entry.Key, Sequence: entry.Sequence, Payload: entry.Payload}
+	if found && b.config.Bug == BugClockWins && held.TimestampNs >= entry.TimestampNs {
+		return false
+	}
+	b.put(entry)
 	return true
+}
+
+// put makes an update the one that its key holds.
+func (b *base) put(entry *Entry) {
+	b.cells[entry.Key] = Cell{
+		Key: entry.Key, Sequence: entry.Sequence, Payload: entry.Payload,
+		TimestampNs: entry.TimestampNs,
+	}
+	if b.tree != nil {
+		b.tree.touch(entry.Key)
+	}
+}
+
+// Read looks up one key.
+func (b *base) Read(key string) (Cell, bool) {
+	cell, found := b.cells[key]
+	return cell, found
 }
 
 // Cells copies the applied state, in no order.
 func (b *base) Cells() []Cell {
 	cells := make([]Cell, 0, len(b.cells))
 	for _, cell := range b.cells {
+		cell.Sequence = b.config.Bug.Number(cell.Sequence)
 		cells = append(cells, cell)
 	}
 	return cells

@@ -27,6 +27,15 @@ const (
 	Malformed
 	BreakerRejected
 	BreakerOpened
+	PartialFrames
+	Duplicated
+	Throttled
+	Slowed
+	Stalled
+	Skewed
+	Corrected
+	Reads
+	StaleReads
 	counterCount
 )
 
@@ -51,6 +60,15 @@ var counterTexts = [counterCount]struct{ name, help string }{
 	{"malformed", "Frames that could not be understood."},
 	{"breaker_rejected", "Attempts that an open circuit breaker held back."},
 	{"breaker_opened", "Times that a circuit breaker opened."},
+	{"partial_frames", "Connections that ended inside a frame."},
+	{"duplicated", "Frames written a second time on purpose."},
+	{"throttled", "Frames that waited for their channel's bandwidth."},
+	{"slowed", "Updates and repairs that waited because the replica is slowed."},
+	{"stalled", "Durable writes that took longer because the disk is slowed."},
+	{"skewed", "Entries stamped by a skewed clock."},
+	{"corrected", "Entries put right by a repair over the control interface."},
+	{"reads", "Reads answered."},
+	{"stale_reads", "Reads refused because what is known is too old."},
 }
 
 // String is the reported name.

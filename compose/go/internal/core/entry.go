@@ -23,6 +23,11 @@ type Entry struct {
 	Payload       []byte
 	// Key is read out of the payload.
 	Key string
+	// ClockNs is when the leader gave the entry its sequence, by a clock that is never skewed;
+	// 0 where that is not known. It is not stored.
+	ClockNs int64
+	// Traceparent names the span of the write that the leader accepted. It is not stored.
+	Traceparent string
 }
 
 var errPayload = errors.New("the payload is not a serialised Update")
@@ -68,6 +73,7 @@ func EntryFromEnvelope(envelope *wire.Envelope) (Entry, error) {
 		CorrelationID: envelope.GetCorrelationId(),
 		Payload:       envelope.GetPayload(),
 		Key:           key,
+		ClockNs:       envelope.GetClockNs(),
 	}, nil
 }
 

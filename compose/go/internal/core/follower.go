@@ -7,7 +7,7 @@ type held struct {
 	entry   Entry
 	word    uint64
 	durable bool
-	// acksOwed counts the copies that came while the entry was being stored; each is answered.
+	// acksOwed counts the copies that came until the entry was stored; each is answered.
 	acksOwed int
 }
 
@@ -25,9 +25,20 @@ type Follower struct {
 	beyond         map[uint64]*held
 	// durableBeyond counts the entries of beyond that are on disk.
 	durableBeyond int
-	// storing holds the sequences that are on their way to the disk, oldest first.
-	storing      []uint64
+	// storing holds what is on its way to the disk, oldest first.
+	storing      []storing
 	nextDigestNs int64
+	// words holds what entered the prefix hash for sequence s at index s-1.
+	words []uint64
+	// correcting holds the sequences whose stored bytes are being put right.
+	correcting map[uint64]struct{}
+	known      freshness
+}
+
+// storing is one entry at the disk: a new one, or a correction of one that is there.
+type storing struct {
+	sequence   uint64
+	correction *Entry
 }
 
 // NewFollower makes a follower with an empty log.
@@ -36,6 +47,7 @@ func NewFollower(config Config, counters *Counters) *Follower {
 		base:        newBase(config, counters),
 		leaderIndex: config.LeaderIndex(),
 		beyond:      make(map[uint64]*held),
+		correcting:  make(map[uint64]struct{}),
 	}
 }
 
@@ -97,43 +109,71 @@ func (f *Follower) Write(nowNs int64, request WriteRequest) []Command {
 	return f.out
 }
 
-// Receive handles an update or a repair.
+// Receive handles an update, a repair, or the news of how far the log has come.
 func (f *Follower) Receive(_ int64, envelope *wire.Envelope) []Command {
 	f.begin()
 	kind := envelope.GetKind()
+	if kind == wire.Kind_KIND_PROGRESS && envelope.GetSource() == f.config.Leader {
+		f.known.tell(f.prefix, envelope.GetSequence(), envelope.GetClockNs())
+		return f.out
+	}
 	isUpdate := kind == wire.Kind_KIND_UPDATE || kind == wire.Kind_KIND_REPAIR
 	entry, err := EntryFromEnvelope(envelope)
 	if err != nil || !isUpdate || entry.Sequence == 0 ||
 		envelope.GetSource() != f.config.Leader {
 		f.count(Malformed)
+		f.emit(Ignore{})
 		return f.out
 	}
 	known := f.beyond[entry.Sequence]
 	if entry.Sequence <= f.prefix || known != nil {
-		f.count(Duplicates)
-		if known != nil && !known.durable {
-			known.acksOwed++
-		} else {
-			f.acknowledge(&entry)
-		}
+		f.again(&entry, known)
 		return f.out
 	}
-	if entry.Sequence > f.receivedPrefix+uint64(f.config.QueueLimit) {
+	if entry.Sequence > f.window() {
 		f.count(ReorderFull)
+		f.emit(Ignore{})
 		return f.out
 	}
+	f.store(entry, 1)
+	if f.config.Bug == BugEarlyAck {
+		f.acknowledge(&entry)
+	}
+	return f.out
+}
+
+// window is the highest sequence that may wait behind a gap.
+func (f *Follower) window() uint64 { return f.receivedPrefix + uint64(f.config.QueueLimit) }
+
+// again handles an entry that is stored already, or is being stored.
+func (f *Follower) again(entry *Entry, known *held) {
+	f.count(Duplicates)
+	if known != nil {
+		known.entry.ClockNs = max(known.entry.ClockNs, entry.ClockNs)
+	} else {
+		f.known.tell(f.prefix, entry.Sequence, entry.ClockNs)
+	}
+	if known != nil && !known.durable {
+		known.acksOwed++
+		return
+	}
+	f.acknowledge(entry)
+	if f.config.Bug == BugMergesAgain && known == nil {
+		f.advance(PayloadWord(entry.Payload))
+		f.receivedPrefix = max(f.receivedPrefix, f.prefix)
+	}
+}
+
+// store orders the storing of an entry that is not there yet.
+func (f *Follower) store(entry Entry, acksOwed int) {
 	if entry.Sequence != f.receivedLast+1 {
 		f.count(OutOfOrder)
 	}
-	stored := &held{entry: entry, word: PayloadWord(entry.Payload)}
+	stored := &held{entry: entry, word: PayloadWord(entry.Payload), acksOwed: acksOwed}
 	f.beyond[entry.Sequence] = stored
-	f.storing = append(f.storing, entry.Sequence)
+	f.storing = append(f.storing, storing{sequence: entry.Sequence})
 	f.received(entry.Sequence)
 	f.emit(Append{Entry: &stored.entry})
-	if f.config.Bug == BugEarlyAck {
-		f.acknowledge(&stored.entry)
-	}
-	return f.out
 }
 
 // received counts an entry as part of the log from the moment its storing is ordered.
@@ -147,14 +187,23 @@ func (f *Follower) received(sequence uint64) {
 // Committed acknowledges and applies what has become durable.
 func (f *Follower) Committed(nowNs int64, count int) []Command {
 	f.begin()
+	rehashFrom := uint64(0)
 	for range count {
-		sequence := f.storing[0]
+		next := f.storing[0]
 		f.storing = f.storing[1:]
-		stored := f.beyond[sequence]
-		for range 1 + stored.acksOwed {
+		if next.correction != nil {
+			delete(f.correcting, next.sequence)
+			rehashFrom = f.rewrite(nowNs, next.correction, rehashFrom)
+			continue
+		}
+		stored := f.beyond[next.sequence]
+		for range stored.acksOwed {
 			f.acknowledge(&stored.entry)
 		}
-		f.settle(nowNs, sequence, func(event Emit) { f.emit(event) })
+		f.settle(nowNs, next.sequence, func(event Emit) { f.emit(event) })
+	}
+	if rehashFrom > 0 {
+		f.rehash()
 	}
 	return f.out
 }
@@ -172,14 +221,22 @@ func (f *Follower) settle(nowNs int64, sequence uint64, report func(Emit)) {
 		if next == nil || !next.durable {
 			return
 		}
-		f.prefix++
-		f.prefixHash = ExtendHash(f.prefixHash, f.prefix, next.word)
+		f.advance(next.word)
 		delete(f.beyond, f.prefix)
+		f.known.tell(f.prefix, f.prefix, next.entry.ClockNs)
 		f.durableBeyond--
 		if f.config.Ordering == "sequence" && f.config.Bug != BugAnyOrder {
 			f.applyAndReport(nowNs, &next.entry, report)
 		}
 	}
+}
+
+// advance takes one more entry into the prefix and its hash.
+func (f *Follower) advance(word uint64) {
+	f.prefix++
+	f.prefixHash = ExtendHash(f.prefixHash, f.prefix, word)
+	f.words = append(f.words, word)
+	f.known.reach(f.prefix)
 }
 
 func (f *Follower) applyAndReport(nowNs int64, entry *Entry, report func(Emit)) {
@@ -223,5 +280,6 @@ func (f *Follower) Status() Status {
 		PrefixHash:   f.prefixHash,
 		Keys:         len(f.cells),
 		Waiting:      f.durableBeyond,
+		AsOfNs:       f.known.asOfNs,
 	}
 }

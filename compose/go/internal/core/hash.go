@@ -43,6 +43,16 @@ type Cell struct {
 	Key      string
 	Sequence uint64
 	Payload  []byte
+	// TimestampNs is that of the update.
+	TimestampNs int64
+}
+
+// appendHead encodes all of a cell's row but its payload.
+func (c *Cell) appendHead(row []byte) []byte {
+	row = binary.BigEndian.AppendUint32(row, uint32(len(c.Key)))
+	row = append(row, c.Key...)
+	row = binary.BigEndian.AppendUint64(row, c.Sequence)
+	return binary.BigEndian.AppendUint32(row, uint32(len(c.Payload)))
 }
 
 // DigestCells is the state digest in lower-case hex. It sorts the slice it is given.
@@ -51,10 +61,7 @@ func DigestCells(cells []Cell) string {
 	hash := sha256.New()
 	var head []byte
 	for _, cell := range cells {
-		head = binary.BigEndian.AppendUint32(head[:0], uint32(len(cell.Key)))
-		head = append(head, cell.Key...)
-		head = binary.BigEndian.AppendUint64(head, cell.Sequence)
-		head = binary.BigEndian.AppendUint32(head, uint32(len(cell.Payload)))
+		head = cell.appendHead(head[:0])
 		hash.Write(head)
 		hash.Write(cell.Payload)
 	}

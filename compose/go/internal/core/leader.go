@@ -38,6 +38,7 @@ type Leader struct {
 	epoch     uint64
 	// releasedPrefix is the length of the prefix in which everything is released.
 	releasedPrefix uint64
+	nextProgressNs int64
 }
 
 // NewLeader makes a leader with an empty log.
@@ -76,6 +77,8 @@ func (l *Leader) Start(nowNs int64) []Command {
 	l.emit(Emit{
 		Name: "start", Incarnation: l.config.Incarnation, Prefix: l.durable(), TimeNs: nowNs,
 	})
+	l.nextProgressNs = nowNs
+	l.armProgress(nowNs)
 	return l.out
 }
 
@@ -93,14 +96,14 @@ func (l *Leader) settle(stored *update) {
 
 // Write handles a client's request.
 func (l *Leader) Write(nowNs int64, request WriteRequest) []Command {
-	l.begin()
+	l.beginSending()
 	key, err := PayloadKey(request.Payload)
 	if err != nil || request.Token == "" {
 		l.count(Malformed)
 		return l.out
 	}
 	known, found := l.byToken[request.Token]
-	if found && l.config.Bug != BugTokenIgnored {
+	if found && !l.forgotten(nowNs, known) {
 		l.writeAgain(nowNs, request, known)
 		return l.out
 	}
@@ -111,14 +114,19 @@ func (l *Leader) Write(nowNs int64, request WriteRequest) []Command {
 	accepted := &update{
 		entry: Entry{
 			Sequence:      uint64(len(l.updates)) + 1,
-			TimestampNs:   nowNs,
+			TimestampNs:   nowNs + request.SkewNs,
 			Origin:        l.config.Name,
 			Token:         request.Token,
 			CorrelationID: request.CorrelationID,
 			Payload:       request.Payload,
 			Key:           key,
+			ClockNs:       nowNs,
+			Traceparent:   request.Traceparent,
 		},
 		waiters: []waiter{{request.Connection, request.CorrelationID}},
+	}
+	if request.Skewed {
+		l.count(Skewed)
 	}
 	l.updates = append(l.updates, accepted)
 	l.byToken[request.Token] = accepted
@@ -127,6 +135,17 @@ func (l *Leader) Write(nowNs int64, request WriteRequest) []Command {
 		l.answer(wire.Kind_KIND_WRITE_ACK, request.Connection, request.CorrelationID, &accepted.entry)
 	}
 	return l.out
+}
+
+// forgotten says whether a token that was stored is, by a seeded bug, no longer known.
+func (l *Leader) forgotten(nowNs int64, known *update) bool {
+	switch l.config.Bug {
+	case BugTokenIgnored:
+		return true
+	case BugTokenForgotten:
+		return nowNs-known.entry.ClockNs > tokenMemoryNs
+	}
+	return false
 }
 
 // writeAgain handles a request whose token is known.
@@ -157,16 +176,32 @@ func (l *Leader) writeAgain(nowNs int64, request WriteRequest, known *update) {
 func (l *Leader) full() bool {
 	pending := len(l.updates) - int(l.durable())
 	for _, target := range l.followers {
-		if target != nil && len(target.outstanding)+pending >= l.config.QueueLimit {
+		if target != nil && (len(target.outstanding)+pending >= l.config.QueueLimit ||
+			l.channelFull(target, pending)) {
 			return true
 		}
 	}
 	return false
 }
 
+// channelFull says whether the bytes that wait for a follower leave no room for more.
+func (l *Leader) channelFull(target *follower, ahead int) bool {
+	return l.config.ChannelFull != nil && l.config.ChannelFull(target.index, ahead)
+}
+
+// beginSending is for the calls in which new series of attempts begin.
+func (l *Leader) beginSending() {
+	l.begin()
+	for _, target := range l.followers {
+		if target != nil {
+			target.promised = 0
+		}
+	}
+}
+
 // Committed replicates what has become durable.
 func (l *Leader) Committed(nowNs int64, count int) []Command {
-	l.begin()
+	l.beginSending()
 	for range count {
 		stored := l.updates[l.durable()]
 		l.settle(stored)
@@ -220,13 +255,45 @@ func (l *Leader) SetMode(nowNs int64, mode string) []Command {
 	return l.out
 }
 
+// Correct does nothing: the leader is what others are corrected by.
+func (l *Leader) Correct(_ int64, entries []Entry) ([]Command, Corrections) {
+	return nil, Corrections{Unchanged: len(entries)}
+}
+
+// armProgress keeps the tellings on the grid that began at the start.
+func (l *Leader) armProgress(nowNs int64) {
+	if l.config.ProgressNs <= 0 {
+		return
+	}
+	l.nextProgressNs += ((nowNs-l.nextProgressNs)/l.config.ProgressNs + 1) * l.config.ProgressNs
+	l.emit(SetTimer{AtNs: l.nextProgressNs, Timer: Timer{Kind: TimerProgress}})
+}
+
+// progress tells every follower how far the log has come.
+func (l *Leader) progress(nowNs int64) {
+	for _, target := range l.followers {
+		if target != nil {
+			l.emit(Send{Target: target.index, Envelope: &wire.Envelope{
+				SchemaVersion: SchemaVersion,
+				Kind:          wire.Kind_KIND_PROGRESS,
+				Source:        l.config.Name,
+				Sequence:      l.durable(),
+				ClockNs:       nowNs,
+			}})
+		}
+	}
+	l.armProgress(nowNs)
+}
+
 // Status reads the present state.
 func (l *Leader) Status() Status {
 	outstanding, breakers := 0, make([]Breaker, 0, len(l.followers))
+	acknowledged := make([]Acknowledged, 0, len(l.followers))
 	for _, target := range l.followers {
 		if target != nil {
 			outstanding += len(target.outstanding)
 			breakers = append(breakers, Breaker{target.name, target.breaker.state})
+			acknowledged = append(acknowledged, Acknowledged{target.index, target.name, target.prefix})
 		}
 	}
 	return Status{
@@ -237,5 +304,7 @@ func (l *Leader) Status() Status {
 		Keys:         len(l.cells),
 		Outstanding:  outstanding,
 		Breakers:     breakers,
+		Acknowledged: acknowledged,
+		IsNow:        true,
 	}
 }

@@ -69,6 +69,7 @@ func (l *Leader) release(nowNs int64, candidate *update) {
 	candidate.released = true
 	l.emit(Emit{
 		Name: "released", Sequence: entry.Sequence, Token: entry.Token, TimeNs: nowNs,
+		ClockNs: entry.ClockNs,
 	})
 	for _, waiting := range candidate.waiters {
 		l.answer(wire.Kind_KIND_WRITE_ACK, waiting.connection, waiting.correlationID, entry)

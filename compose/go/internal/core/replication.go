@@ -24,6 +24,8 @@ type follower struct {
 	// incarnation is the newest one seen.
 	incarnation uint64
 	breaker     breaker
+	// promised counts the series of attempts begun in this call: their frames are not queued yet.
+	promised int
 	// deaf is a seeded bug: digests are no longer heard.
 	deaf bool
 }
@@ -92,7 +94,8 @@ func (f *follower) forgetAbove(prefix uint64) {
 
 // replicate starts a series of attempts, or leaves the update to reconciliation.
 func (l *Leader) replicate(nowNs int64, target *follower, stored *update) {
-	if l.config.Overflow == "defer" && len(target.outstanding) >= l.config.QueueLimit {
+	if l.config.Overflow == "defer" &&
+		(len(target.outstanding) >= l.config.QueueLimit || l.channelFull(target, target.promised)) {
 		l.count(Deferred)
 		return
 	}
@@ -102,6 +105,7 @@ func (l *Leader) replicate(nowNs int64, target *follower, stored *update) {
 	}
 	started := &attempt{waitedNs: l.config.Policy.BaseNs}
 	target.outstanding[stored.entry.Sequence] = started
+	target.promised++
 	l.budget.Earn()
 	l.transmit(nowNs, target, stored, started)
 }
@@ -115,6 +119,8 @@ func (l *Leader) transmit(nowNs int64, target *follower, stored *update, current
 
 func (l *Leader) sendEntry(kind wire.Kind, target *follower, entry *Entry, attempt int) {
 	envelope := entry.Envelope(kind, l.config.Name, attempt)
+	envelope.ClockNs = entry.ClockNs
+	envelope.Traceparent = entry.Traceparent
 	if l.config.Bug == BugReencodes {
 		envelope.Payload = reencode(envelope.Payload)
 	}
@@ -133,6 +139,10 @@ func (l *Leader) arm(atNs int64, kind TimerKind, target *follower, stored *updat
 // Expire goes on with a series of attempts.
 func (l *Leader) Expire(nowNs int64, timer Timer) []Command {
 	l.begin()
+	if timer.Kind == TimerProgress {
+		l.progress(nowNs)
+		return l.out
+	}
 	target := l.followers[timer.Follower]
 	current := target.outstanding[timer.Sequence]
 	if current == nil || current.epoch != timer.Epoch {
@@ -160,6 +170,7 @@ func (l *Leader) timeOut(nowNs int64, target *follower, stored *update, current 
 			CorrelationID: stored.entry.CorrelationID,
 		})
 	}
+	l.emit(TimedOut{Target: target.index, Sequence: sequence})
 	switch {
 	case current.number >= policy.Attempts:
 		l.count(Exhausted)
@@ -224,9 +235,8 @@ func (l *Leader) repair(nowNs int64, target *follower, prefix uint64) {
 	sent := 0
 	for sequence := prefix + 1; sequence <= l.durable() && sent < l.config.RepairBatch; sequence++ {
 		entry := &l.updates[sequence-1].entry
-		ageNs := nowNs - entry.TimestampNs
-		// A timestamp in the future was taken before the host restarted its clock.
-		if ageNs >= 0 && ageNs < l.config.Policy.TimeoutNs {
+		// An entry from before this start is old enough, whatever its timestamp says.
+		if entry.ClockNs != 0 && nowNs-entry.ClockNs < l.config.Policy.TimeoutNs {
 			return
 		}
 		if target.has(sequence) {

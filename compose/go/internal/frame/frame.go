@@ -25,11 +25,14 @@ var ErrTooLarge = errors.New("the frame is over the size limit")
 // intact.
 var ErrMalformed = errors.New("the frame holds no envelope")
 
+// ErrPartial is reported for a stream that ended or broke inside a frame.
+var ErrPartial = errors.New("the stream ended inside a frame")
+
 // Read takes one envelope from a stream. io.EOF means that the stream ended between frames.
 func Read(reader io.Reader) (*wire.Envelope, error) {
 	var header [HeaderSize]byte
-	if _, err := io.ReadFull(reader, header[:]); err != nil {
-		return nil, err
+	if count, err := io.ReadFull(reader, header[:]); err != nil {
+		return nil, cut(count, err)
 	}
 	size := binary.BigEndian.Uint32(header[:])
 	if size > SizeMax {
@@ -37,10 +40,7 @@ func Read(reader io.Reader) (*wire.Envelope, error) {
 	}
 	body := make([]byte, size)
 	if _, err := io.ReadFull(reader, body); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
+		return nil, cut(HeaderSize, err)
 	}
 	envelope := &wire.Envelope{}
 	if err := proto.Unmarshal(body, envelope); err != nil {
@@ -50,6 +50,17 @@ func Read(reader io.Reader) (*wire.Envelope, error) {
 		return nil, fmt.Errorf("%w: it has no kind", ErrMalformed)
 	}
 	return envelope, nil
+}
+
+// cut is the error of a stream that ended after this many bytes of a frame.
+func cut(count int, err error) error {
+	switch {
+	case count == 0:
+		return err
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return ErrPartial
+	}
+	return fmt.Errorf("%w: %w", ErrPartial, err)
 }
 
 // Append encodes an envelope as one frame behind the bytes already there.

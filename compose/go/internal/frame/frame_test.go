@@ -53,7 +53,7 @@ func TestFramesSurviveSplitting(t *testing.T) {
 func TestPartialFrame(t *testing.T) {
 	stream := encoded(t, write(10))
 	for size := 1; size < len(stream); size++ {
-		if _, err := Read(bytes.NewReader(stream[:size])); err != io.ErrUnexpectedEOF {
+		if _, err := Read(bytes.NewReader(stream[:size])); err != ErrPartial {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}

@@ -99,6 +99,7 @@ func exampleSettings(name string, index int, names []string, folder string) *set
 		},
 		Queue:            settings.Queue{Limit: 256, Overflow: "reject"},
 		ReconcileEveryNs: 100e6, ReconcileBatch: 64,
+		Wire: "framed", Pool: 8, SchemaVersion: 1,
 	}
 }
 

@@ -7,14 +7,18 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"driftlab/replica/internal/core"
 )
 
-// requestBytesMax bounds the body of a control request.
-const requestBytesMax = 64 << 10
+const (
+	// requestBytesMax bounds the body of a control request.
+	requestBytesMax = 4 << 20
+	// requestTimeout and answerTimeout bound the reading of a request and the writing of an answer.
+	requestTimeout = 10 * time.Second
+	answerTimeout  = 30 * time.Second
+)
 
 type health struct {
 	Name    string `json:"name"`
@@ -38,20 +42,28 @@ type state struct {
 	MonotonicNs  int64             `json:"monotonic_ns"`
 	Incarnation  uint64            `json:"incarnation"`
 	Breakers     map[string]string `json:"breakers"`
+	Faults       *faults           `json:"faults"`
 	Counters     map[string]uint64 `json:"counters"`
 }
 
 // serveControl starts the control interface; everything it reports on is up by now.
 func (n *Node) serveControl() {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(&collector{node: n})
-	routes := http.NewServeMux()
-	routes.HandleFunc("GET /healthz", n.getHealth)
-	routes.HandleFunc("GET /state", n.getState)
-	routes.HandleFunc("POST /mode", n.postMode)
-	routes.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	n.control = &http.Server{
-		Handler: routes, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		Handler: routes{
+			"/healthz":  {"GET": n.getHealth},
+			"/state":    {"GET": n.getState},
+			"/mode":     {"POST": n.postMode},
+			"/links":    {"POST": n.postLinks},
+			"/faults":   {"POST": n.postFaults},
+			"/read":     {"GET": n.getRead},
+			"/entry":    {"GET": n.getEntry},
+			"/snapshot": {"GET": n.getSnapshot},
+			"/merkle":   {"GET": n.getMerkle},
+			"/repair":   {"POST": n.postRepair},
+			"/metrics":  {"GET": promhttp.HandlerFor(n.registry(), promhttp.HandlerOpts{}).ServeHTTP},
+		},
+		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		ReadTimeout: requestTimeout, WriteTimeout: answerTimeout,
 	}
 	go func() {
 		if err := n.control.Serve(n.listeners.Control); !errors.Is(err, http.ErrServerClosed) {
@@ -62,6 +74,64 @@ func (n *Node) serveControl() {
 			}
 		}
 	}()
+}
+
+// routes has a function for each path and method.
+type routes map[string]map[string]http.HandlerFunc
+
+// ServeHTTP refuses what is too large or not there, in the form of all refusals.
+func (r routes) ServeHTTP(response http.ResponseWriter, request *http.Request) {
+	methods, found := r[request.URL.Path]
+	serve := methods[request.Method]
+	switch {
+	case request.ContentLength > requestBytesMax:
+		// Who is still writing would not see an answer that comes too early.
+		io.CopyN(io.Discard, request.Body, 2*requestBytesMax)
+		refuse(response, http.StatusRequestEntityTooLarge, "the request is over 4 MiB")
+	case !found:
+		refuse(response, http.StatusNotFound, "there is no such path")
+	case serve == nil:
+		refuse(response, http.StatusMethodNotAllowed, "there is no such method on this path")
+	default:
+		serve(response, request)
+	}
+}
+
+// readBody reads a request of JSON strictly, or refuses it.
+func readBody(response http.ResponseWriter, request *http.Request, into any) bool {
+	decoder := json.NewDecoder(http.MaxBytesReader(response, request.Body, requestBytesMax))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(into)
+	if err == nil {
+		if _, more := decoder.Token(); !errors.Is(more, io.EOF) {
+			err = errors.New("more than one JSON value")
+			if more != nil {
+				err = more
+			}
+		}
+	}
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		refuse(response, http.StatusRequestEntityTooLarge, "the request is over 4 MiB")
+	case err != nil:
+		refuse(response, http.StatusBadRequest, err.Error())
+	}
+	return err == nil
+}
+
+// ask lets the owner look at the machine, or refuses because the replica stops.
+func (n *Node) ask(response http.ResponseWriter, look func(core.Machine)) bool {
+	done := make(chan struct{})
+	if n.post(input{ask: look, done: done}) {
+		select {
+		case <-done:
+			return true
+		case <-n.owned:
+		}
+	}
+	refuse(response, http.StatusServiceUnavailable, "the replica is stopping")
+	return false
 }
 
 func answer(response http.ResponseWriter, status int, body any) {
@@ -76,7 +146,7 @@ func refuse(response http.ResponseWriter, status int, reason string) {
 
 func (n *Node) getHealth(response http.ResponseWriter, _ *http.Request) {
 	role := "follower"
-	if n.settings.Name == n.settings.Leader {
+	if n.isLeader() {
 		role = "leader"
 	}
 	answer(response, http.StatusOK, health{
@@ -86,45 +156,40 @@ func (n *Node) getHealth(response http.ResponseWriter, _ *http.Request) {
 
 // getState asks the owner for a copy, and sorts and hashes it here.
 func (n *Node) getState(response http.ResponseWriter, _ *http.Request) {
-	copied := make(chan inspection, 1)
-	if !n.post(input{inspect: copied}) {
-		refuse(response, http.StatusServiceUnavailable, "the replica is stopping")
+	var status core.Status
+	var cells []core.Cell
+	if !n.ask(response, func(machine core.Machine) {
+		status, cells = machine.Status(), machine.Cells()
+	}) {
 		return
 	}
-	select {
-	case seen := <-copied:
-		breakers := make(map[string]string, len(seen.status.Breakers))
-		for _, each := range seen.status.Breakers {
-			breakers[each.Follower] = each.State.String()
-		}
-		answer(response, http.StatusOK, state{
-			Name:         n.settings.Name,
-			Mode:         seen.status.Mode,
-			LastSequence: seen.status.LastSequence,
-			Prefix:       seen.status.Prefix,
-			PrefixHash:   seen.status.PrefixHash,
-			Digest:       core.DigestCells(seen.cells),
-			Keys:         seen.status.Keys,
-			Waiting:      seen.status.Waiting,
-			Outstanding:  seen.status.Outstanding,
-			MonotonicNs:  monotonicNs(),
-			Incarnation:  n.incarnation,
-			Breakers:     breakers,
-			Counters:     n.counters.Map(),
-		})
-	case <-n.owned:
-		refuse(response, http.StatusServiceUnavailable, "the replica is stopping")
+	breakers := make(map[string]string, len(status.Breakers))
+	for _, each := range status.Breakers {
+		breakers[each.Follower] = each.State.String()
 	}
+	answer(response, http.StatusOK, state{
+		Name:         n.settings.Name,
+		Mode:         status.Mode,
+		LastSequence: status.LastSequence,
+		Prefix:       status.Prefix,
+		PrefixHash:   status.PrefixHash,
+		Digest:       core.DigestCells(cells),
+		Keys:         status.Keys,
+		Waiting:      status.Waiting,
+		Outstanding:  status.Outstanding,
+		MonotonicNs:  monotonicNs(),
+		Incarnation:  n.incarnation,
+		Breakers:     breakers,
+		Faults:       n.faults.Load(),
+		Counters:     n.counters.Map(),
+	})
 }
 
 func (n *Node) postMode(response http.ResponseWriter, request *http.Request) {
 	var wanted struct {
 		Mode string `json:"mode"`
 	}
-	decoder := json.NewDecoder(io.LimitReader(request.Body, requestBytesMax))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&wanted); err != nil {
-		refuse(response, http.StatusBadRequest, err.Error())
+	if !readBody(response, request, &wanted) {
 		return
 	}
 	if !core.ValidMode(wanted.Mode) {
@@ -141,43 +206,4 @@ func (n *Node) postMode(response http.ResponseWriter, request *http.Request) {
 		}
 	}
 	refuse(response, http.StatusServiceUnavailable, "the replica is stopping")
-}
-
-// collector reports the counters and gauges to Prometheus as they are when asked.
-type collector struct{ node *Node }
-
-// Describe is empty on purpose: what is collected describes itself.
-func (c *collector) Describe(chan<- *prometheus.Desc) {}
-
-// Collect reads everything once.
-func (c *collector) Collect(metrics chan<- prometheus.Metric) {
-	for _, counter := range core.AllCounters() {
-		described := prometheus.NewDesc(
-			"driftlab_"+counter.String()+"_total", counter.Help(), nil, nil)
-		metrics <- prometheus.MustNewConstMetric(
-			described, prometheus.CounterValue, float64(c.node.counters.Get(counter)))
-	}
-	for _, gauge := range []struct {
-		name, help string
-		value      int64
-	}{
-		{"last_sequence", "Highest sequence stored.", c.node.gauges.lastSequence.Load()},
-		{"prefix", "Length of the gapless prefix.", c.node.gauges.prefix.Load()},
-		{"waiting", "Entries behind a gap.", c.node.gauges.waiting.Load()},
-		{"outstanding", "Attempts outstanding.", c.node.gauges.outstanding.Load()},
-	} {
-		described := prometheus.NewDesc("driftlab_"+gauge.name, gauge.help, nil, nil)
-		metrics <- prometheus.MustNewConstMetric(
-			described, prometheus.GaugeValue, float64(gauge.value))
-	}
-	breakers := c.node.gauges.breakers.Load()
-	if breakers == nil {
-		return
-	}
-	described := prometheus.NewDesc("driftlab_breaker_state",
-		"Circuit breaker: 0 closed, 1 half-open, 2 open.", []string{"follower"}, nil)
-	for _, each := range *breakers {
-		metrics <- prometheus.MustNewConstMetric(
-			described, prometheus.GaugeValue, float64(each.State), each.Follower)
-	}
 }

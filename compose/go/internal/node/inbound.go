@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"driftlab/replica/internal/core"
 	"driftlab/replica/internal/frame"
@@ -97,6 +98,9 @@ func (n *Node) readFrames(connection net.Conn, take func(*wire.Envelope)) {
 			n.logger.Warn("a frame was refused",
 				"remote", connection.RemoteAddr().String(), "error", err)
 		}
+		if errors.Is(err, frame.ErrPartial) {
+			n.counters.Add(core.PartialFrames, 1)
+		}
 		if err == nil {
 			take(envelope)
 		} else if !errors.Is(err, frame.ErrMalformed) {
@@ -110,7 +114,13 @@ func (n *Node) readFrames(connection net.Conn, take func(*wire.Envelope)) {
 
 // servePeer reads another replica's frames. Nothing is sent back on the same connection.
 func (n *Node) servePeer(connection net.Conn) {
-	n.readFrames(connection, func(envelope *wire.Envelope) { n.post(input{peer: envelope}) })
+	n.readFrames(connection, func(envelope *wire.Envelope) {
+		read := time.Now()
+		if carriesEntry(envelope) && !n.isLeader() {
+			n.serveSlowly()
+		}
+		n.post(input{peer: envelope, read: read})
+	})
 }
 
 // client is a connection on which writes are answered.
@@ -135,7 +145,7 @@ func (n *Node) serveClient(connection net.Conn) {
 			n.counters.Add(core.Malformed, 1)
 			return
 		}
-		n.post(input{write: envelope, client: served})
+		n.post(input{write: envelope, client: served, read: time.Now()})
 	})
 	n.post(input{client: served})
 	close(gone)

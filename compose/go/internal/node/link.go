@@ -5,125 +5,21 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"driftlab/replica/internal/core"
 )
 
 const (
-	// queueFramesMax bounds the frames that wait for one connection.
-	queueFramesMax = 4096
-	// queueFramesBug is the bound of a queue that, by a seeded bug, has none worth the name.
-	queueFramesBug = 1 << 20
 	// reconnectEvery is the least time between two tries to open a connection.
 	reconnectEvery = 20 * time.Millisecond
 	dialTimeout    = time.Second
-	// batchBytesMax bounds how much of a queue goes out in one write.
-	batchBytesMax = 64 << 10
-	// goodbyeTimeout bounds the last write to a connection when the replica stops.
-	goodbyeTimeout = 200 * time.Millisecond
+	// duplicateWord separates the draws of duplicates from all others.
+	duplicateWord = 0x6475706c
 )
 
-// outbox is the queue of frames for one connection and whether there is one.
-type outbox struct {
-	counters *core.Counters
-	frames   chan []byte
-	// mutex makes "connected, so queued" one step, and "disconnected, so dropped" another: a
-	// frame queued for a lost connection must not leave on the next one.
-	mutex     sync.Mutex
-	connected bool
-}
-
-func newOutbox(counters *core.Counters, framesMax int) *outbox {
-	return &outbox{counters: counters, frames: make(chan []byte, framesMax)}
-}
-
-// offer queues a frame, or counts why it could not.
-func (o *outbox) offer(frame []byte) {
-	o.mutex.Lock()
-	defer o.mutex.Unlock()
-	if !o.connected {
-		o.counters.Add(core.Unsent, 1)
-		return
-	}
-	select {
-	case o.frames <- frame:
-	default:
-		o.counters.Add(core.SendQueueFull, 1)
-	}
-}
-
-func (o *outbox) open() {
-	o.mutex.Lock()
-	o.connected = true
-	o.mutex.Unlock()
-}
-
-// shut drops what is queued. lost is what was already taken out of the queue in vain.
-func (o *outbox) shut(lost int) {
-	o.mutex.Lock()
-	defer o.mutex.Unlock()
-	o.connected = false
-	o.counters.Add(core.Unsent, uint64(lost+len(o.frames)))
-	for len(o.frames) > 0 {
-		<-o.frames
-	}
-}
-
-// pump writes queued frames until the connection breaks, its other end closes it, or the
-// replica stops; then it writes what is left. It returns the number of frames it lost.
-func (o *outbox) pump(connection net.Conn, gone, stop <-chan struct{}) int {
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		select {
-		case <-stop:
-			// This also ends a write that is stuck because the other end does not read.
-			connection.SetWriteDeadline(time.Now().Add(goodbyeTimeout))
-		case <-done:
-		}
-	}()
-	var batch []byte
-	for {
-		select {
-		case frame := <-o.frames:
-			var count int
-			batch, count = o.gather(append(batch[:0], frame...))
-			if _, err := connection.Write(batch); err != nil {
-				return count
-			}
-		case <-gone:
-			return 0
-		case <-stop:
-			batch, count := o.gather(batch[:0])
-			if _, err := connection.Write(batch); err != nil {
-				return count
-			}
-			return 0
-		}
-	}
-}
-
-// gather appends queued frames as far as there are some, so that a burst costs one write.
-func (o *outbox) gather(batch []byte) ([]byte, int) {
-	count := 0
-	if len(batch) > 0 {
-		count = 1
-	}
-	for len(batch) < batchBytesMax {
-		select {
-		case frame := <-o.frames:
-			batch = append(batch, frame...)
-			count++
-		default:
-			return batch, count
-		}
-	}
-	return batch, count
-}
-
-// link is the one long-lived connection to a peer.
+// link is what leads to a peer: one long-lived connection, or one for every frame.
 type link struct {
 	*outbox
 	name    string
@@ -131,6 +27,55 @@ type link struct {
 	logger  *slog.Logger
 	// overlooks is a seeded bug: the loss of the connection is not noticed.
 	overlooks bool
+	// pool is nil where the connection is long-lived.
+	pool *pool
+	// duplicateKey and number draw which frames are written twice; only the owner sends.
+	duplicateKey uint64
+	number       uint64
+	duplicatePpm atomic.Int64
+	// entryBytes is the size of the last entry offered, by which the room is judged.
+	entryBytes int64
+}
+
+// newLink makes the link from a node to the replica with this index.
+func (n *Node) newLink(index int, name, address string) *link {
+	framesMax := queueFramesMax
+	if n.bug == core.BugUnboundedQueue {
+		framesMax = queueFramesBug
+	}
+	made := &link{
+		outbox: newOutbox(n.counters, framesMax), name: name, address: address,
+		logger: n.logger, overlooks: n.bug == core.BugLossOverlooked,
+		duplicateKey: core.Mix(core.Mix(n.settings.Seed, duplicateWord), uint64(index)),
+	}
+	made.bytesMax = n.settings.Channel.MemoryBytes
+	made.delays = n.metrics.enqueueDelay
+	if rate := n.settings.Channel.BandwidthBytesPerS; rate > 0 {
+		made.rate = &bucket{bytesPerS: rate}
+	}
+	if n.settings.Wire == "oneshot" {
+		made.pool = newPool(n.settings.Pool)
+	}
+	return made
+}
+
+// send queues a frame; isEntry says whether it carries an entry of the changelog.
+func (l *link) send(frame []byte, isEntry bool) {
+	if isEntry {
+		l.entryBytes = int64(len(frame))
+	}
+	l.number++
+	ppm := uint64(l.duplicatePpm.Load())
+	l.queue(queued{
+		bytes: frame, atNs: monotonicNs(),
+		twice: ppm > 0 && core.Scale(core.Mix(l.duplicateKey, l.number), 1_000_000) < ppm,
+	})
+}
+
+// full says whether another entry would find no room behind those that are ahead of it.
+func (l *link) full(ahead int) bool {
+	waiting := l.waitingBytes.Load() + int64(ahead)*l.entryBytes
+	return l.bytesMax > 0 && waiting > 0 && waiting+l.entryBytes > l.bytesMax
 }
 
 // run keeps the link open until stop closes.
@@ -144,6 +89,10 @@ func (l *link) run(stop <-chan struct{}) {
 		case <-dialling.Done():
 		}
 	}()
+	if l.pool != nil {
+		l.runOneshot(dialling, stop)
+		return
+	}
 	for {
 		tried := time.Now()
 		if connection, err := l.dial(dialling); err == nil {
@@ -167,7 +116,8 @@ func (l *link) discard(stop <-chan struct{}) {
 	l.open()
 	for {
 		select {
-		case <-l.frames:
+		case frame := <-l.frames:
+			l.left(frame)
 		case <-stop:
 			return
 		}

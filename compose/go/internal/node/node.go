@@ -76,8 +76,13 @@ type Node struct {
 	clients     *acceptor
 	control     *http.Server
 	lastClient  atomic.Uint64
-	gauges      gauges
+	metrics     *metrics
 	owner       *owner
+	// faults are set over the control interface, one request after the other.
+	faults      atomic.Pointer[faults]
+	faultsMutex sync.Mutex
+	// service is held by the entry that a slowed replica is busy with.
+	service sync.Mutex
 
 	inbox chan input
 	// failed carries the reason why the node cannot go on.
@@ -96,12 +101,14 @@ func Start(options Options) (*Node, error) {
 		settings: options.Settings, version: options.Version, logger: options.Logger,
 		bug:      options.Bug,
 		counters: &core.Counters{},
+		metrics:  newMetrics(),
 		inbox:    make(chan input, inboxMax),
 		failed:   make(chan error, 1),
 		closing:  make(chan struct{}),
 		goodbye:  make(chan struct{}),
 		owned:    make(chan struct{}),
 	}
+	n.faults.Store(&faults{})
 	if err := n.open(options); err != nil {
 		return nil, err
 	}
@@ -135,6 +142,10 @@ func (n *Node) open(options Options) (err error) {
 	}
 	config := n.settings.Core(n.incarnation)
 	config.Bug = n.bug
+	config.ChannelFull = func(target, ahead int) bool {
+		to := n.owner.links[target]
+		return to != nil && to.full(ahead)
+	}
 	machine := core.New(config, n.counters)
 	if err = n.store.Load(machine.Restore); err != nil {
 		return fmt.Errorf("replaying the changelog: %w", err)
@@ -151,6 +162,8 @@ func (n *Node) open(options Options) (err error) {
 	n.owner, err = newOwner(n, machine, events)
 	return err
 }
+
+func (n *Node) isLeader() bool { return n.settings.Name == n.settings.Leader }
 
 func (n *Node) giveBack() {
 	if n.listeners != nil {
@@ -192,6 +205,7 @@ func (n *Node) Stop() {
 		<-n.owned
 		close(n.goodbye)
 		n.writers.Wait()
+		n.owner.tracing.close()
 		n.peers.hangUp()
 		n.peers.serving.Wait()
 		n.clients.serving.Wait()

@@ -4,6 +4,7 @@ package settings
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"reflect"
 	"slices"
@@ -35,6 +36,12 @@ type Queue struct {
 	Overflow string `json:"overflow"`
 }
 
+// Channel limits what waits for one peer and how fast it leaves; 0 is no limit.
+type Channel struct {
+	MemoryBytes        int64 `json:"memory_bytes"`
+	BandwidthBytesPerS int64 `json:"bandwidth_bytes_per_s"`
+}
+
 // Listen holds the addresses of the three listeners.
 type Listen struct {
 	Peer    string `json:"peer"`
@@ -62,14 +69,30 @@ type Settings struct {
 	DataDir          string            `json:"data_dir"`
 	Events           bool              `json:"events"`
 	LogLevel         string            `json:"log_level"`
+	Wire             string            `json:"wire"`
+	Pool             int               `json:"pool"`
+	Channel          Channel           `json:"channel"`
+	ProgressEveryNs  int64             `json:"progress_every_ns"`
+	SchemaVersion    uint32            `json:"schema_version"`
+	Traces           string            `json:"traces"`
 	Listen           Listen            `json:"listen"`
 }
 
 // optionalKeys may be left out; everything else has to be said.
-var optionalKeys = []string{"log_level", "policy.breaker_failures", "policy.breaker_open_ns"}
+var optionalKeys = []string{
+	"log_level", "policy.breaker_failures", "policy.breaker_open_ns", "wire", "pool", "channel",
+	"channel.memory_bytes", "channel.bandwidth_bytes_per_s", "progress_every_ns",
+	"schema_version", "traces",
+}
 
 // breakerOpenNs is how long a breaker stays open where the file does not say.
 const breakerOpenNs = 1_000_000_000
+
+// PoolMax bounds the connections dialled ahead to one peer.
+const PoolMax = 64
+
+// poolSize is that number where the file does not say.
+const poolSize = 8
 
 // Load reads and checks a file.
 func Load(path string) (*Settings, error) {
@@ -82,11 +105,8 @@ func Load(path string) (*Settings, error) {
 
 // Parse reads and checks settings.
 func Parse(text []byte) (*Settings, error) {
-	parsed := &Settings{LogLevel: "warn", Policy: Policy{BreakerOpenNs: breakerOpenNs}}
-	if err := checkKeys(text, reflect.TypeOf(*parsed), ""); err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(text, parsed); err != nil {
+	parsed := Defaults()
+	if err := Decode(text, parsed, optionalKeys); err != nil {
 		return nil, err
 	}
 	if err := parsed.check(); err != nil {
@@ -95,9 +115,26 @@ func Parse(text []byte) (*Settings, error) {
 	return parsed, nil
 }
 
+// Defaults is what counts where the file does not say.
+func Defaults() *Settings {
+	return &Settings{
+		LogLevel: "warn", Policy: Policy{BreakerOpenNs: breakerOpenNs},
+		Wire: "framed", Pool: poolSize, SchemaVersion: 1,
+	}
+}
+
+// Decode reads a file of JSON into a struct that has a place for every key of it. Keys that are
+// not optional have to be there.
+func Decode[T any](text []byte, into *T, optional []string) error {
+	if err := checkKeys(text, reflect.TypeFor[T](), "", optional); err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
+}
+
 // checkKeys refuses unknown and missing keys. The standard decoder would also accept keys that
 // differ in case, and files that leave keys out.
-func checkKeys(text []byte, shape reflect.Type, path string) error {
+func checkKeys(text []byte, shape reflect.Type, path string, optional []string) error {
 	var present map[string]json.RawMessage
 	if err := json.Unmarshal(text, &present); err != nil {
 		return err
@@ -113,13 +150,13 @@ func checkKeys(text []byte, shape reflect.Type, path string) error {
 			return fmt.Errorf("unknown key %q", path+key)
 		}
 		if kind.Kind() == reflect.Struct {
-			if err := checkKeys(present[key], kind, path+key+"."); err != nil {
+			if err := checkKeys(present[key], kind, path+key+".", optional); err != nil {
 				return err
 			}
 		}
 	}
 	for _, key := range sortedKeys(known) {
-		if _, found := present[key]; !found && !slices.Contains(optionalKeys, path+key) {
+		if _, found := present[key]; !found && !slices.Contains(optional, path+key) {
 			return fmt.Errorf("missing key %q", path+key)
 		}
 	}
@@ -169,6 +206,13 @@ func (s *Settings) check() error {
 		{"reconcile_batch", s.ReconcileBatch >= 0, "not negative"},
 		{"data_dir", s.DataDir != "", "a folder"},
 		oneOf("log_level", s.LogLevel, "debug", "info", "warn", "error"),
+		oneOf("wire", s.Wire, "framed", "oneshot"),
+		{"pool", s.Pool >= 1 && s.Pool <= PoolMax, fmt.Sprint("1 to ", PoolMax)},
+		{"channel.memory_bytes", s.Channel.MemoryBytes >= 0, "not negative"},
+		{"channel.bandwidth_bytes_per_s", s.Channel.BandwidthBytesPerS >= 0, "not negative"},
+		{"progress_every_ns", s.ProgressEveryNs >= 0, "not negative"},
+		{"schema_version", s.SchemaVersion == 1 || s.SchemaVersion == 2, "1 or 2"},
+		{"traces", s.Traces == "" || isAddress(s.Traces), "empty or http://HOST:PORT"},
 	}
 	for _, each := range rules {
 		if !each.holds {
@@ -179,6 +223,13 @@ func (s *Settings) check() error {
 		return err
 	}
 	return s.checkPeers()
+}
+
+// isAddress says whether this is http://HOST:PORT and nothing more.
+func isAddress(text string) bool {
+	parsed, err := url.Parse(text)
+	return err == nil && parsed.Scheme == "http" && parsed.Hostname() != "" &&
+		parsed.Port() != "" && text == "http://"+parsed.Host
 }
 
 func (s *Settings) checkReplicas() error {
@@ -227,5 +278,6 @@ func (s *Settings) Core(incarnation uint64) core.Config {
 		},
 		QueueLimit: s.Queue.Limit, Overflow: s.Queue.Overflow,
 		DigestNs: s.ReconcileEveryNs, RepairBatch: s.ReconcileBatch,
+		ProgressNs: s.ProgressEveryNs,
 	}
 }

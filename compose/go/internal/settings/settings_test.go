@@ -63,3 +63,50 @@ func TestRefusedSettingsNameTheKey(t *testing.T) {
 		}
 	}
 }
+
+func TestNewKeysAreOptionalAndChecked(t *testing.T) {
+	parsed, err := Parse([]byte(example))
+	if err != nil || parsed.Wire != "framed" || parsed.Pool != 8 || parsed.SchemaVersion != 1 ||
+		parsed.Channel != (Channel{}) || parsed.ProgressEveryNs != 0 || parsed.Traces != "" {
+		t.Errorf("%+v: %v", parsed, err)
+	}
+	for _, test := range []struct {
+		text, key string
+	}{
+		{`"wire": "oneshot"`, ``}, {`"wire": "udp"`, `"wire"`},
+		{`"pool": 64`, ``}, {`"pool": 0`, `"pool"`}, {`"pool": 65`, `"pool"`},
+		{`"channel": {"memory_bytes": 1}`, ``},
+		{`"channel": {"memory_bytes": -1}`, `"channel.memory_bytes"`},
+		{`"channel": {"bandwidth_bytes_per_s": -1}`, `"channel.bandwidth_bytes_per_s"`},
+		{`"channel": {"bytes": 1}`, `"channel.bytes"`},
+		{`"progress_every_ns": -1`, `"progress_every_ns"`},
+		{`"schema_version": 2`, ``}, {`"schema_version": 3`, `"schema_version"`},
+		{`"traces": "http://127.0.0.1:4318"`, ``}, {`"traces": "127.0.0.1:4318"`, `"traces"`},
+		{`"traces": "http://127.0.0.1:4318/v1"`, `"traces"`}, {`"traces": "http://host"`, `"traces"`},
+	} {
+		_, err := Parse([]byte(strings.Replace(example, `"schema": 1`, `"schema": 1, `+test.text, 1)))
+		if test.key == "" && err != nil || test.key != "" &&
+			(err == nil || !strings.Contains(err.Error(), test.key)) {
+			t.Errorf("%s: %v", test.text, err)
+		}
+	}
+}
+
+// FuzzParse feeds any text: what is taken holds what the rest of the replica relies on.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(example))
+	f.Add([]byte(`{"schema": 1, "channel": {"memory_bytes": 1}, "traces": "http://h:1"}`))
+	f.Add([]byte(`{"queue": {"limit": 1e3}}`))
+	f.Add([]byte(`[[[[`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		parsed, err := Parse(text)
+		if err != nil {
+			return
+		}
+		config := parsed.Core(1)
+		if parsed.Pool < 1 || parsed.Pool > PoolMax || parsed.Queue.Limit < 1 ||
+			config.LeaderIndex() < 0 || parsed.Replicas[parsed.Index] != parsed.Name {
+			t.Fatalf("%+v", parsed)
+		}
+	})
+}

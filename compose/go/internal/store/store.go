@@ -24,6 +24,9 @@ var (
 // Updates come by ascending sequence, so pages can be filled and need no room for inserts.
 const fillPercent = 0.95
 
+// mapBytes is address space, not memory.
+const mapBytes = 1 << 30
+
 // Store is an open changelog.
 type Store struct{ database *bbolt.DB }
 
@@ -35,6 +38,8 @@ func Open(folder string) (*Store, error) {
 	// The list of free pages is found again at each start: writing it would cost every commit.
 	database, err := bbolt.Open(filepath.Join(folder, "changelog.db"), 0o600, &bbolt.Options{
 		Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+		// While somebody reads, the file cannot be mapped anew: room for it to grow meanwhile.
+		InitialMmapSize: mapBytes,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the changelog in %s: %w", folder, err)
@@ -93,15 +98,62 @@ func (s *Store) Append(entries []*core.Entry) error {
 func (s *Store) Load(take func(core.Entry) error) error {
 	return s.database.View(func(transaction *bbolt.Tx) error {
 		return transaction.Bucket(entriesBucket).ForEach(func(key, value []byte) error {
-			envelope := &wire.Envelope{}
-			if err := proto.Unmarshal(value, envelope); err != nil {
-				return fmt.Errorf("entry %x: %w", key, err)
-			}
-			entry, err := core.EntryFromEnvelope(envelope)
+			entry, err := decode(key, value)
 			if err != nil {
-				return fmt.Errorf("entry %x: %w", key, err)
+				return err
 			}
 			return take(entry)
 		})
 	})
+}
+
+func decode(key, value []byte) (core.Entry, error) {
+	envelope := &wire.Envelope{}
+	if err := proto.Unmarshal(value, envelope); err != nil {
+		return core.Entry{}, fmt.Errorf("entry %x: %w", key, err)
+	}
+	entry, err := core.EntryFromEnvelope(envelope)
+	if err != nil {
+		return core.Entry{}, fmt.Errorf("entry %x: %w", key, err)
+	}
+	return entry, nil
+}
+
+// Reader sees the changelog as it was at one moment.
+type Reader struct{ bucket *bbolt.Bucket }
+
+// Read lets a function read; what is stored meanwhile does not wait for it.
+func (s *Store) Read(use func(Reader) error) error {
+	return s.database.View(func(transaction *bbolt.Tx) error {
+		return use(Reader{transaction.Bucket(entriesBucket)})
+	})
+}
+
+// Each hands over the entries up to a sequence, ascending.
+func (r Reader) Each(last uint64, take func(core.Entry) error) error {
+	cursor := r.bucket.Cursor()
+	for key, value := cursor.First(); key != nil; key, value = cursor.Next() {
+		if len(key) == 8 && binary.BigEndian.Uint64(key) > last {
+			return nil
+		}
+		entry, err := decode(key, value)
+		if err != nil {
+			return err
+		}
+		if err := take(entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Entry looks up one entry.
+func (r Reader) Entry(sequence uint64) (core.Entry, bool, error) {
+	key := binary.BigEndian.AppendUint64(nil, sequence)
+	value := r.bucket.Get(key)
+	if value == nil {
+		return core.Entry{}, false, nil
+	}
+	entry, err := decode(key, value)
+	return entry, err == nil, err
 }

@@ -88,3 +88,39 @@ func TestAStoreHasOneOwner(t *testing.T) {
 	}
 	again.Close()
 }
+
+func TestReaderSeesOneMoment(t *testing.T) {
+	opened, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	entryOf := func(sequence uint64) *core.Entry {
+		return &core.Entry{Sequence: sequence, Token: "t", Payload: []byte("\x0a\x01k")}
+	}
+	if err := opened.Append([]*core.Entry{entryOf(1), entryOf(2), entryOf(4)}); err != nil {
+		t.Fatal(err)
+	}
+	err = opened.Read(func(reader Reader) error {
+		// What is stored meanwhile neither waits for the reader nor is seen by it.
+		if err := opened.Append([]*core.Entry{entryOf(3)}); err != nil {
+			return err
+		}
+		seen := uint64(0)
+		if err := reader.Each(3, func(entry core.Entry) error {
+			seen = seen*10 + entry.Sequence
+			return nil
+		}); err != nil {
+			return err
+		}
+		_, early, _ := reader.Entry(3)
+		entry, found, err := reader.Entry(4)
+		if seen != 12 || early || !found || entry.Key != "k" {
+			t.Errorf("seen %d, %v, %+v", seen, early, entry)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

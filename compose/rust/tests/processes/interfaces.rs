@@ -104,7 +104,7 @@ fn metrics_hold_every_counter_of_the_state() {
     let text = leader.get("/metrics");
     let state = leader.state();
     let counters = state["counters"].as_object().expect("an object");
-    assert_eq!(counters.len(), 20);
+    assert_eq!(counters.len(), 29);
     for (name, value) in counters {
         let line = format!("driftlab_{name}_total {value}");
         assert!(text.lines().any(|other| other == line), "{line}");

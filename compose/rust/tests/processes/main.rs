@@ -2,5 +2,8 @@
 
 mod cluster;
 mod crash;
+mod inside;
 mod interfaces;
+mod links;
 mod support;
+mod traces;

@@ -264,6 +264,11 @@ impl Connection {
     pub fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("an option");
         stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+        Self::of_patient(stream)
+    }
+
+    /// Waits as long as the stream is set to.
+    pub fn of_patient(stream: TcpStream) -> Self {
         Self {
             stream,
             reader: FrameReader::default(),

@@ -89,7 +89,7 @@ fn extreme_policies_do_not_overflow() {
 
 fn applied(ordering: Ordering) -> Outcome {
     let stream = File::open(path("stream.jsonl")).expect("the golden stream is there");
-    apply(BufReader::new(stream), ordering).expect("every line is an update")
+    apply(BufReader::new(stream), ordering, None).expect("every line is an update")
 }
 
 #[test]
@@ -115,12 +115,12 @@ fn a_line_that_is_no_update_is_named() {
         r#"{"sequence": "1", "token": "t", "payload": "0aff"}"#,
         r#"{"sequence": "0", "token": "t", "payload": ""}"#,
     ] {
-        let error = apply(line.as_bytes(), Ordering::Key).expect_err(line);
+        let error = apply(line.as_bytes(), Ordering::Key, None).expect_err(line);
         assert!(error.to_string().contains("line 1"), "{error}");
     }
     let good = r#"{"sequence": "1", "token": "t", "payload": ""}"#;
     assert_eq!(
-        apply(good.as_bytes(), Ordering::Key)
+        apply(good.as_bytes(), Ordering::Key, None)
             .map(|outcome| outcome.prefix)
             .ok(),
         Some(1)

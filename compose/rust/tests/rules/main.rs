@@ -2,12 +2,20 @@
 
 mod acceptance;
 mod breaker;
+mod channels;
+mod correction;
+mod faults;
 mod follower;
 mod framing;
+mod fuzz;
 mod golden;
+mod merkle;
+mod reading;
 mod reconciliation;
 mod release;
 mod retries;
+mod seeded;
 mod settings;
 mod store;
 mod support;
+mod tracing;

@@ -1,6 +1,6 @@
 //! Settings that are taken, and settings that are refused by the name of what is wrong.
 
-use driftlab_replica::settings::{Settings, parse_address};
+use driftlab_replica::settings::{Settings, Wire, parse_address};
 use serde_json::{Value, json};
 
 use crate::support::settings_value;
@@ -52,6 +52,60 @@ fn missing_and_wrong_values_are_refused_by_name() {
     assert!(refusal(|value| value["peers"]["f9"] = json!("127.0.0.1:1")).contains("f9"));
     assert!(refusal(|value| value["peers"]["f1"] = json!("host:1")).contains("peers.f1"));
     assert!(refusal(|value| value["listen"]["peer"] = json!("7000")).contains("listen.peer"));
+}
+
+#[test]
+fn keys_that_are_left_out_have_their_defaults() {
+    let settings = Settings::parse(&settings_value("leader").to_string()).expect("valid");
+    assert_eq!(settings.wire, Wire::Framed);
+    assert_eq!((settings.pool, settings.schema_version), (8, 1));
+    assert_eq!(settings.channel.memory_bytes, 0);
+    assert_eq!(settings.channel.bandwidth_bytes_per_s, 0);
+    assert_eq!(settings.progress_every_ns, 0);
+    assert_eq!(settings.collector().expect("valid"), None);
+    let mut value = settings_value("leader");
+    for (key, given) in [
+        ("wire", json!("oneshot")),
+        ("pool", json!(64)),
+        (
+            "channel",
+            json!({"memory_bytes": 1, "bandwidth_bytes_per_s": 2}),
+        ),
+        ("progress_every_ns", json!(3)),
+        ("schema_version", json!(2)),
+        ("traces", json!("http://127.0.0.1:4318")),
+    ] {
+        value[key] = given;
+    }
+    let settings = Settings::parse(&value.to_string()).expect("valid");
+    assert_eq!(settings.wire, Wire::Oneshot);
+    assert_eq!((settings.pool, settings.schema_version), (64, 2));
+    assert_eq!(settings.channel.memory_bytes, 1);
+    assert_eq!(settings.channel.bandwidth_bytes_per_s, 2);
+    assert_eq!(settings.progress_every_ns, 3);
+    let collector = settings.collector().expect("valid").expect("one is named");
+    assert_eq!(collector.to_string(), "127.0.0.1:4318");
+}
+
+#[test]
+fn newer_keys_with_wrong_values_are_refused_by_name() {
+    for (key, given) in [
+        ("pool", json!(0)),
+        ("pool", json!(65)),
+        ("schema_version", json!(0)),
+        ("schema_version", json!(3)),
+        ("progress_every_ns", json!(1_u64 << 62)),
+        ("traces", json!("127.0.0.1:4318")),
+        ("traces", json!("http://collector:4318")),
+    ] {
+        assert!(
+            refusal(|value| value[key] = given.clone()).contains(key),
+            "{key} {given}"
+        );
+    }
+    assert!(refusal(|value| value["wire"] = json!("udp")).contains("udp"));
+    assert!(refusal(|value| value["channel"] = json!({"frames": 1})).contains("frames"));
+    assert!(refusal(|value| value["channel"] = json!({"memory_bytes": -1})).contains("-1"));
 }
 
 #[test]

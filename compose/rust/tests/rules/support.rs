@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use driftlab_replica::bugs::Bug;
+use driftlab_replica::correction::RepairOutcome;
 use driftlab_replica::entry::Entry;
 use driftlab_replica::events::Fact;
 use driftlab_replica::hashes::{extend_prefix_hash, payload_word};
 use driftlab_replica::machine::{Command, Machine, Status, Timer};
+use driftlab_replica::reading::Reading;
 use driftlab_replica::settings::{Mode, Settings};
+use driftlab_replica::trace::Span;
 use driftlab_replica::wire::{Envelope, Kind, Update};
 use prost::Message;
 use serde_json::{Value, json};
@@ -77,6 +81,20 @@ impl Bench {
         Self::new("leader", |value| value["mode"] = json!(mode))
     }
 
+    /// The same replica with a defect, empty.
+    pub fn with_bug(self, bug: Option<Bug>) -> Self {
+        let settings = Arc::new(Settings {
+            bug,
+            ..(*self.settings).clone()
+        });
+        let machine = Machine::recover(settings.clone(), 1, Vec::new()).expect("an empty log");
+        Self {
+            machine,
+            settings,
+            ..self
+        }
+    }
+
     pub fn follower(ordering: &str) -> Self {
         Self::new("f1", |value| value["ordering"] = json!(ordering))
     }
@@ -108,11 +126,11 @@ impl Bench {
     }
 
     pub fn peer(&mut self, envelope: Envelope) {
-        self.step(|machine, now_ns, out| machine.on_peer(envelope, now_ns, out));
+        self.step(|machine, now_ns, out| machine.on_peer(envelope, now_ns, now_ns, out));
     }
 
     pub fn client(&mut self, client: u64, envelope: Envelope) {
-        self.step(|machine, now_ns, out| machine.on_client(client, envelope, now_ns, out));
+        self.step(|machine, now_ns, out| machine.on_client(client, envelope, now_ns, now_ns, out));
     }
 
     pub fn set_mode(&mut self, mode: Mode) {
@@ -163,6 +181,33 @@ impl Bench {
             sequence,
             ..Envelope::default()
         });
+    }
+
+    pub fn read(&mut self, key: &str, max_staleness_ns: Option<u64>) -> Reading {
+        self.machine.read(key, max_staleness_ns, self.now_ns)
+    }
+
+    pub fn correct(&mut self, entries: Vec<Entry>) -> Option<RepairOutcome> {
+        let mut outcome = None;
+        self.step(|machine, now_ns, out| outcome = machine.repair(entries, now_ns, out));
+        outcome
+    }
+
+    /// The spans that have ended, in that order.
+    pub fn spans(&self) -> Vec<Span> {
+        let spans = self.commands.iter().filter_map(|command| match command {
+            Command::Span(span) => Some((**span).clone()),
+            _ => None,
+        });
+        spans.collect()
+    }
+
+    pub fn stop(&mut self) {
+        self.step(|machine, now_ns, out| machine.on_stop(now_ns, out));
+    }
+
+    pub fn lose_client(&mut self, client: u64) {
+        self.step(|machine, now_ns, out| machine.on_client_gone(client, now_ns, out));
     }
 
     pub fn status(&self) -> Status {
