@@ -1,5 +1,6 @@
-// Command toxiproxy is a Toxiproxy server with one more toxic: "message" decides the fate of every frame in a stream of
-// length-prefixed frames by keyed draws. All stock toxics and the whole HTTP API are there as well.
+// Command toxiproxy is a Toxiproxy server with two more toxics: "message" decides the fate of every frame in a stream of
+// length-prefixed frames by keyed draws, "hold" makes what comes wait. All stock toxics and the whole HTTP API are there as
+// well.
 package main
 
 import (
@@ -14,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/rs/zerolog/log"
 
+	"driftlab/toxiproxy/internal/hold"
 	"driftlab/toxiproxy/internal/server"
 )
 
@@ -46,6 +48,7 @@ func run(arguments []string) error {
 	if err != nil || *levelName == "" {
 		return fmt.Errorf("unknown log level %q", *levelName)
 	}
+	hold.Register()
 	// Some stock toxics write to the global logger.
 	log.Logger = zerolog.New(os.Stdout).Level(level).With().Timestamp().Logger()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

@@ -8,11 +8,16 @@ const oneMillion = 1_000_000
 
 // Words that keep the draws made for different purposes apart. They are part of every stored result: never renumber.
 const (
-	wordLoss      = 8
-	wordDuplicate = 9
-	wordReorder   = 10
-	wordDelay     = 11
-	wordCopy      = 12
+	wordLoss       = 8
+	wordDuplicate  = 9
+	wordReorder    = 10
+	wordDelay      = 11
+	wordCopy       = 12
+	wordChainStart = 18
+	wordChainMove  = 19
+	wordChainLoss  = 20
+	wordCorrelated = 21
+	wordCorrupt    = 22
 )
 
 // Mix returns the 63-bit key derived from a 63-bit key and any word, by the SplitMix64 finaliser. The key is multiplied

@@ -20,8 +20,13 @@ const (
 )
 
 const (
-	// Knots is the length of a table: a delay law by its quantiles, in nanoseconds.
-	Knots = 4097
+	// Knots is the length of a table: a delay law by its quantiles, in nanoseconds. They lie 1/4096 apart up to the
+	// probability 1 - 1/4096; from there four lie in each halving of what is left, and one ends the table.
+	Knots          = lastKnot + 2
+	tailKnot       = 4095
+	halvings       = 12
+	stepsInHalving = 4
+	lastKnot       = tailKnot + halvings*stepsInHalving
 	// LargestNS bounds every knot, about nine minutes: it keeps each product in the lookup within 63 bits.
 	LargestNS = 1 << 39
 )
@@ -38,15 +43,38 @@ var CleanRow = Row{0, 0, 0, 0, 0, -1, -1, -1, -1}
 // Decision is the fate of a message and of its duplicate: delays in nanoseconds, or one of the negative answers.
 type Decision struct {
 	First, Second int64
-	// Reordered counts the copies, 0 to 2, that are late by the row's reordering delay as well.
-	Reordered int64
+	// Reordered are the copies that are late by the row's reordering delay as well, Corrupt those that arrive as garbage.
+	Reordered, Corrupt [2]bool
 }
 
 // Lookup returns the table's quantile at a 63-bit draw: 12 bits choose the knot, 20 bits interpolate.
 func Lookup(table Table, draw int64) int64 {
 	index := draw >> 51
+	if index == tailKnot {
+		return tailLookup(table, draw)
+	}
 	low := table[index]
 	return low + (((table[index+1] - low) * ((draw >> 31) & 0xFFFFF)) >> 20)
+}
+
+// tailLookup returns the table's quantile at a draw in the last 4,096th.
+func tailLookup(table Table, draw int64) int64 {
+	left := 1<<63 - 1 - draw + 1 // in units of 2^-63, from 1 to 2^51
+	place, width := int64(tailKnot), 50
+	for place < lastKnot && left <= 1<<width {
+		place += stepsInHalving
+		width--
+	}
+	var passed int64
+	if place == lastKnot {
+		passed = (2<<width - left) >> (width - 19) // the rest of the table is one interval
+	} else {
+		passed = (2<<width - left) >> (width - 22)
+		place += passed >> 20
+		passed &= 0xFFFFF
+	}
+	low := table[place]
+	return low + (((table[place+1] - low) * passed) >> 20)
 }
 
 // Decide returns the fate of the message with this key. Duplication is decided first, and each copy has its own loss,
@@ -56,14 +84,9 @@ func Decide(row *Row, tables []Table, key int64) Decision {
 		return Decision{First: CutOff, Second: NoCopy}
 	}
 	decision := Decision{Second: NoCopy}
-	var late bool
-	if decision.First, late = copyDelayNS(row, tables, key); late {
-		decision.Reordered++
-	}
+	decision.First, decision.Reordered[0] = copyDelayNS(row, tables, key)
 	if Below(Mix(key, wordDuplicate), row[DuplicatePPM]) {
-		if decision.Second, late = copyDelayNS(row, tables, Mix(key, wordCopy)); late {
-			decision.Reordered++
-		}
+		decision.Second, decision.Reordered[1] = copyDelayNS(row, tables, Mix(key, wordCopy))
 	}
 	return decision
 }

@@ -92,11 +92,35 @@ func TestFatesMatchTheReference(t *testing.T) {
 		default:
 			seen["delivered"]++
 		}
-		seen["reordered"] += int(got.Reordered)
+		for _, late := range got.Reordered {
+			if late {
+				seen["reordered"]++
+			}
+		}
 	}
 	for _, kind := range []string{"cut", "lost", "duplicated", "delivered", "reordered"} {
 		if seen[kind] == 0 {
 			t.Errorf("no vector was %s", kind)
+		}
+	}
+}
+
+func TestLookupsMatchTheReferenceIntoTheTail(t *testing.T) {
+	var vectors struct {
+		Tables  []Table
+		Lookups []struct {
+			Table int
+			Draw  string
+			Value int64
+		}
+	}
+	golden(t, "fate.json", &vectors)
+	if len(vectors.Lookups) < 200 {
+		t.Fatal("the vectors are too few to mean anything")
+	}
+	for _, vector := range vectors.Lookups {
+		if got := Lookup(vectors.Tables[vector.Table], number(t, vector.Draw)); got != vector.Value {
+			t.Errorf("Lookup(table %d, %s) = %d, want %d", vector.Table, vector.Draw, got, vector.Value)
 		}
 	}
 }
@@ -122,7 +146,8 @@ func TestLookupMeetsKnotsAndInterpolates(t *testing.T) {
 	const knot = int64(1) << 51
 	for _, example := range []struct{ draw, want int64 }{
 		{0, 0}, {knot, 1_000}, {knot / 2, 500}, {knot + knot/4, 1_250},
-		{4095 * knot, 4_095_000}, {1<<63 - 1, 4_095_999},
+		{4095 * knot, 4_095_000}, {4095*knot + knot/2, 4_099_000}, {4095*knot + knot/16, 4_095_500},
+		{1<<63 - 1 - (knot>>12 - 1), 4_143_000}, {1<<63 - 1, 4_143_999},
 	} {
 		if got := Lookup(table, example.draw); got != example.want {
 			t.Errorf("Lookup at %d = %d, want %d", example.draw, got, example.want)

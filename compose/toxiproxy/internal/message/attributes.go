@@ -12,11 +12,13 @@ import (
 )
 
 const (
-	rowLimit   = 4_096
-	tableLimit = 256
+	rowLimit    = 4_096
+	tableLimit  = 256
+	leafLimit   = 32_768
+	memoryLimit = 65_536
 )
 
-var attributeNames = []string{"key", "row", "rows", "tables"}
+var attributeNames = []string{"extras", "key", "leaves", "memory_words", "row", "rows", "tables"}
 
 // attributes is what an update asks for; nil means "as it is".
 type attributes struct {
@@ -24,6 +26,7 @@ type attributes struct {
 	row    *int64
 	rows   []fate.Row
 	tables []fate.Table
+	recall recall
 }
 
 // UnmarshalJSON sets the attributes that are named and keeps the others. It refuses what it does not know and changes
@@ -59,7 +62,15 @@ func (t *Toxic) UnmarshalJSON(data []byte) error {
 			return err
 		}
 	}
+	recalls := asked.recall.over(recall{t.extras, t.leaves, new(int64(len(t.memory)))})
+	if err := recalls.check(len(rows), len(tables)); err != nil {
+		return err
+	}
 	t.key, t.rows, t.tables, t.row, t.set = key, rows, tables, int(row), true
+	t.extras, t.leaves = recalls.extras, recalls.leaves
+	if asked.recall.isAsked() {
+		t.memory = make([]int64, *recalls.words) // slots may mean something else from now on
+	}
 	t.prepare()
 	return nil
 }
@@ -88,6 +99,9 @@ func parseAttributes(data []byte) (attributes, error) {
 		return asked, err
 	}
 	if asked.rows, err = parseRows(fields); err != nil {
+		return asked, err
+	}
+	if asked.recall, err = parseRecall(fields); err != nil {
 		return asked, err
 	}
 	asked.tables, err = parseTables(fields)
@@ -176,18 +190,22 @@ var columns = [fate.Table0]struct {
 
 func checkRows(rows []fate.Row, tableCount int) error {
 	for index := range rows {
-		row := &rows[index]
-		for column, allowed := range columns {
-			if row[column] < 0 || row[column] > allowed.largest {
-				return fmt.Errorf("%s of row %d must lie in 0..%d, not be %d", allowed.name, index,
-					allowed.largest, row[column])
-			}
+		if err := checkRow(&rows[index], fmt.Sprintf("row %d", index), tableCount); err != nil {
+			return err
 		}
-		for _, table := range row[fate.Table0:] {
-			if table < -1 || table >= int64(tableCount) {
-				return fmt.Errorf("row %d names table %d, but there are %d tables (-1 is unused)", index, table,
-					tableCount)
-			}
+	}
+	return nil
+}
+
+func checkRow(row *fate.Row, name string, tableCount int) error {
+	for column, allowed := range columns {
+		if row[column] < 0 || row[column] > allowed.largest {
+			return fmt.Errorf("%s of %s must lie in 0..%d, not be %d", allowed.name, name, allowed.largest, row[column])
+		}
+	}
+	for _, table := range row[fate.Table0:] {
+		if table < -1 || table >= int64(tableCount) {
+			return fmt.Errorf("%s names table %d, but there are %d tables (-1 is unused)", name, table, tableCount)
 		}
 	}
 	return nil

@@ -6,12 +6,14 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"driftlab/toxiproxy/internal/fate"
 )
 
 const cleanRowJSON = "[0,0,0,0,0,-1,-1,-1,-1]"
 
 func tableJSON(delayNS int64) string {
-	return "[" + strings.TrimSuffix(strings.Repeat(fmt.Sprintf("%d,", delayNS), 4097), ",") + "]"
+	return "[" + strings.TrimSuffix(strings.Repeat(fmt.Sprintf("%d,", delayNS), fate.Knots), ",") + "]"
 }
 
 // newToxic returns a toxic with these attributes.
@@ -26,11 +28,14 @@ func newToxic(t testing.TB, attributes string) *Toxic {
 
 // view is what the toxic answers to a GET.
 type view struct {
-	Key        int64
-	Row        int
-	Rows       [][]int64
-	TableCount int `json:"table_count"`
-	Counts     []RowCounts
+	Key         int64
+	Row         int
+	Rows        [][]int64
+	Extras      [][]int64
+	Leaves      [][]int64
+	MemoryWords int `json:"memory_words"`
+	TableCount  int `json:"table_count"`
+	Counts      []RowCounts
 	LinkCounts
 }
 
@@ -73,7 +78,7 @@ func TestRefusedAttributesChangeNothing(t *testing.T) {
 		{`{"rows":[[0,0,0,0,0,1,-1,-1,-1]],"row":0}`, "row 0 names table 1, but there are 1 tables"},
 		{`{"rows":[[0,0,0,0,0,-2,-1,-1,-1]],"row":0}`, "row 0 names table -2"},
 		{`{"tables":[]}`, "row 1 names table 0, but there are 0 tables"},
-		{`{"tables":[[1,2,3]]}`, "table 0 must have 4097 knots, not 3"},
+		{`{"tables":[[1,2,3]]}`, "table 0 must have 4145 knots, not 3"},
 		{`{"tables":[` + tableJSON(-1) + `]}`, "knot 0 of table 0 must lie in 0..549755813888 ns"},
 		{`{"tables":[` + tableJSON(1<<39+1) + `]}`, "knot 0 of table 0"},
 		{`{"tables":[` + strings.TrimSuffix(strings.Repeat("[],", 257), ",") + `]}`, "at most 256 tables"},

@@ -87,9 +87,9 @@ func (t *Toxic) read(c *connection, chunk *stream.StreamChunk) {
 func (t *Toxic) decide(c *connection, frame []byte, readNS int64) {
 	key := fate.MessageKey(t.key, t.number)
 	t.number++
-	decision := fate.Decide(&t.rows[t.row], t.tables, key)
+	decision := t.fateOf(frame, key, readNS)
 	var kept []byte // a copy, because the frame may lie in a chunk that is mostly lost
-	for _, delayNS := range t.counts[t.row].read(frame, decision) {
+	for index, delayNS := range t.counts[t.row].read(frame, decision) {
 		if delayNS < 0 {
 			continue
 		}
@@ -97,13 +97,32 @@ func (t *Toxic) decide(c *connection, frame []byte, readNS int64) {
 			t.totals.QueueDropped++
 			continue
 		}
-		if kept == nil {
-			kept = bytes.Clone(frame)
+		entry := waiting{dueNS: readNS + delayNS, sequence: c.sequence, row: t.row}
+		if entry.corrupt = decision.Corrupt[index]; entry.corrupt {
+			entry.frame = damaged(frame)
+		} else {
+			if kept == nil {
+				kept = bytes.Clone(frame)
+			}
+			entry.frame = kept
 		}
-		c.pending.push(waiting{dueNS: readNS + delayNS, sequence: c.sequence, row: t.row, frame: kept})
+		c.pending.push(entry)
 		c.sequence++
 		t.totals.Queued++
 	}
+}
+
+// fateOf decides by the row in force and, where the link remembers something, by its extra.
+func (t *Toxic) fateOf(frame []byte, key, readNS int64) fate.Decision {
+	if len(t.extras) == 0 {
+		return fate.Decide(&t.rows[t.row], t.tables, key)
+	}
+	extra := &t.extras[t.row]
+	message := fate.Message{NowNS: readNS, SizeBytes: int64(len(frame))}
+	if extra[fate.Rules] > 0 {
+		message.Kind = kindOf(frame)
+	}
+	return fate.DecideRemembering(&t.rows[t.row], extra, t.leaves, t.tables, t.memory, key, message)
 }
 
 // compose puts the frames that are due into the next chunk to send, unless one is waiting already.
@@ -145,7 +164,11 @@ func (t *Toxic) released(c *connection, now int64) {
 	defer t.mutex.Unlock()
 	for index := range c.batch {
 		counts := &t.counts[c.batch[index].row]
-		counts.Delivered++
+		if c.batch[index].corrupt {
+			counts.Corrupted++
+		} else {
+			counts.Delivered++
+		}
 		// A flush releases frames before they are due, which is no lateness.
 		counts.LateNSTotal += max(now-c.batch[index].dueNS, 0)
 	}

@@ -5,9 +5,9 @@ import "driftlab/toxiproxy/internal/fate"
 // RowCounts says what happened to the frames that were read while one row was in force. At every instant, summed over
 // the rows of a link,
 //
-//	frames + duplicated = delivered + lost + cut + queued + queue_dropped
+//	frames + duplicated = delivered + corrupted + lost + cut + overflow + queued + queue_dropped
 //
-// because a frame is one copy, a duplicated frame two, and lost, cut, delivered and reordered count copies.
+// because a frame is one copy, a duplicated frame two, and all but frames, bytes and duplicated count copies.
 type RowCounts struct {
 	Row          int   `json:"row"`
 	Frames       int64 `json:"frames"`
@@ -16,9 +16,11 @@ type RowCounts struct {
 	Cut          int64 `json:"cut"`
 	Duplicated   int64 `json:"duplicated"`
 	Reordered    int64 `json:"reordered"`
-	Delivered    int64 `json:"delivered"`      // handed to the connection
-	DelayNSTotal int64 `json:"delay_ns_total"` // asked for, over the copies that are neither lost nor cut
-	LateNSTotal  int64 `json:"late_ns_total"`  // release minus due time, over the delivered copies
+	Overflow     int64 `json:"overflow"`       // refused by the queue of a link of limited bandwidth
+	Delivered    int64 `json:"delivered"`      // handed to the connection as they came
+	Corrupted    int64 `json:"corrupted"`      // handed to the connection as garbage
+	DelayNSTotal int64 `json:"delay_ns_total"` // asked for, over the copies that were to be handed on
+	LateNSTotal  int64 `json:"late_ns_total"`  // release minus due time, over the copies handed on
 }
 
 // LinkCounts are the totals of a link.
@@ -34,19 +36,23 @@ type LinkCounts struct {
 func (c *RowCounts) read(frame []byte, decision fate.Decision) [2]int64 {
 	c.Frames++
 	c.Bytes += int64(len(frame))
-	c.Reordered += decision.Reordered
 	if decision.Second != fate.NoCopy {
 		c.Duplicated++
 	}
 	delays := [2]int64{decision.First, decision.Second}
-	for _, delayNS := range delays {
+	for index, delayNS := range delays {
 		switch {
 		case delayNS == fate.CutOff:
 			c.Cut++
 		case delayNS == fate.Lost:
 			c.Lost++
+		case delayNS == fate.Overflowed:
+			c.Overflow++
 		case delayNS >= 0:
 			c.DelayNSTotal += delayNS
+			if decision.Reordered[index] && !decision.Corrupt[index] {
+				c.Reordered++
+			}
 		}
 	}
 	return delays

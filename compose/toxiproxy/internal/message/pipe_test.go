@@ -92,8 +92,11 @@ func checkSum(t testing.TB, toxic *Toxic) RowCounts {
 		sum.Lost += counts.Lost
 		sum.Cut += counts.Cut
 		sum.Reordered += counts.Reordered
+		sum.Corrupted += counts.Corrupted
+		sum.Overflow += counts.Overflow
 	}
-	if sum.Frames+sum.Duplicated != sum.Delivered+sum.Lost+sum.Cut+answer.Queued+answer.QueueDropped {
+	copies := sum.Delivered + sum.Corrupted + sum.Lost + sum.Cut + sum.Overflow + answer.Queued + answer.QueueDropped
+	if sum.Frames+sum.Duplicated != copies {
 		t.Errorf("the counts do not add up: %+v", answer)
 	}
 	return sum

@@ -5,6 +5,7 @@ type waiting struct {
 	dueNS    int64  // on the clock of nowNS
 	sequence uint64 // arrival on this connection: the order of copies that are due at the same instant
 	row      int    // the row in force when the frame was read
+	corrupt  bool   // the frame is garbage by now
 	frame    []byte // header included; the two copies of a duplicated frame share it
 }
 

@@ -30,6 +30,9 @@ type Toxic struct {
 	key    int64
 	tables []fate.Table
 	rows   []fate.Row
+	extras []fate.Extra // as many as rows, or none where the link remembers nothing
+	leaves []fate.Behaviour
+	memory []int64 // shared by all connections; only new extras, leaves or another size clear it
 	row    int
 	set    bool        // attributes have been accepted at least once
 	number int64       // of the next frame; it goes on over reconnects and over all connections
@@ -118,17 +121,20 @@ func (t *Toxic) Cleanup(stub *toxics.ToxicStub) {
 	c.stopAlarm()
 }
 
-// MarshalJSON answers the settings, without the tables, and the counts.
+// MarshalJSON answers the settings, without the tables and what the memory holds, and the counts.
 func (t *Toxic) MarshalJSON() ([]byte, error) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	t.prepare()
 	return json.Marshal(struct {
-		Key        int64       `json:"key"`
-		Row        int         `json:"row"`
-		Rows       []fate.Row  `json:"rows"`
-		TableCount int         `json:"table_count"`
-		Counts     []RowCounts `json:"counts"`
+		Key         int64        `json:"key"`
+		Row         int          `json:"row"`
+		Rows        []fate.Row   `json:"rows"`
+		Extras      []fate.Extra `json:"extras,omitempty"`
+		Leaves      [][]int64    `json:"leaves,omitempty"`
+		MemoryWords int          `json:"memory_words,omitempty"`
+		TableCount  int          `json:"table_count"`
+		Counts      []RowCounts  `json:"counts"`
 		LinkCounts
-	}{t.key, t.row, t.rows, len(t.tables), t.counts, t.totals})
+	}{t.key, t.row, t.rows, t.extras, leafLists(t.leaves), len(t.memory), len(t.tables), t.counts, t.totals})
 }
