@@ -126,6 +126,17 @@ def parse_rate_millihertz(value: object) -> int:
     return rate
 
 
+def parse_number_ppm(value: object) -> int:
+    """Return millionths for a plain number without unit such as `1.5`, above 0; raise ValueError with the fix."""
+    text = str(value).strip()
+    if isinstance(value, bool) or len(text) > TEXT_MAX or not re.fullmatch(_NUMBER, text):
+        raise ValueError(f"{shown(value)} is not a plain number; write for example 1.5")
+    ppm = Decimal(text) * 1_000_000
+    if ppm != int(ppm) or not 0 < ppm <= 10**12:
+        raise ValueError(f"{shown(value)} is outside 0.000001 to 1000000 or has over 6 decimals; write for example 1.5")
+    return int(ppm)
+
+
 def duration_text(value_ns: int) -> str:
     """Return nanoseconds as the shortest exact text that `parse_duration_ns` reads back, e.g. 1.5s, 250ms, 3us."""
     for unit in ("s", "ms", "us", "ns"):
@@ -136,6 +147,11 @@ def duration_text(value_ns: int) -> str:
                 text = format(quotient.normalize(), "f")
                 return f"{text}{unit}"
     raise AssertionError("unreachable: ns always fits")
+
+
+def number_text(ppm: int) -> str:
+    """Return millionths as a plain number, e.g. 1.5."""
+    return format((Decimal(ppm) / 1_000_000).normalize(), "f")
 
 
 def share_text(ppm: int) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 
 from lab.core import draws
 from lab.core.draws import mix
+from lab.core.nodes import skew_ns
 from lab.engines.scenario import Scenario
 
 # What an event is. Part of the trace hash: never renumber.
-START, MESSAGE, TIMER, OPERATION, SET, CRASH, RESTART, SERVED = range(8)
-EVENT_NAMES = ("start", "message", "timer", "operation", "set", "crash", "restart", "message")
+START, MESSAGE, TIMER, OPERATION, SET, CRASH, RESTART, SERVED, HELD = range(9)
+EVENT_NAMES = ("start", "message", "timer", "operation", "set", "crash", "restart", "message", "message")
 WORD_MIN, WORD_MAX = -(1 << 63), (1 << 63) - 1
 DELAY_MAX_NS = 1 << 61
 KIND_MAX = 255
@@ -40,13 +41,23 @@ class TraceRow:
 class Context:
     """The `ctx` of one node. Handlers' effects are collected in the out-box and drained by the engine in order."""
 
-    __slots__ = ("_counters", "_observations", "client", "incarnation", "key", "me", "n", "now", "outbox", "p")
+    __slots__ = (
+        "_counters", "_observations", "_reads", "_skews",
+        "client", "incarnation", "key", "me", "n", "now", "outbox", "p",
+    )  # fmt: skip
 
     def __init__(
-        self, scenario: Scenario, me: int, observations: list[tuple[int, int, int, int, int]], counters: list[int]
+        self,
+        scenario: Scenario,
+        me: int,
+        observations: list[tuple[int, int, int, int, int]],
+        counters: list[int],
+        reads: list[int],
     ) -> None:
         self._observations = observations
         self._counters = counters
+        self._reads = reads
+        self._skews = [(number, one) for number, one in enumerate(scenario.skews) if one.node == me]
         self.me = me
         self.client = self.n = len(scenario.names) - 1
         self.p = scenario.params
@@ -54,6 +65,17 @@ class Context:
         self.key = 0
         self.incarnation = 0
         self.outbox: list[tuple[int, int, int, int, int, int, int, int]] = []
+
+    @property
+    def clock(self) -> int:
+        """What the node's wall clock shows: `now`, off by the faults of its clock that are in force."""
+        shown = self.now
+        for number, one in self._skews:
+            if one.start_ns <= self.now < one.stop_ns:
+                skew = skew_ns(self.now - one.start_ns, one.offset_ns, one.drift_ppm, one.strobe_ns)
+                shown += skew
+                self._reads[number] += int(skew != 0)
+        return shown
 
     def send(self, target: int, kind: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> None:
         if not 0 <= target <= self.n:

@@ -10,20 +10,23 @@ from typing import Any
 import numpy as np
 
 from lab import history
+from lab.engines.refusals import notes
 from lab.engines.scenario import Scenario
 from lab.faults import Fault
-from lab.history import Accepted, Applies, Column, FaultRecord, FinalState, History, LinkCount, Operations
+from lab.history import Accepted, Applies, Column, FaultRecord, FinalState, History, LinkCount, Marks, Operations
 from lab.model.effects import Keep
-from lab.protocols import form
+from lab.model.workload import spike_operations
+from lab.protocols import form, name_of
 
 # Columns of a link's counters, kept per (source, target, message kind) for the history …
-SENT, DELIVERED, LOST, CUT_OFF, DOWN, DUPLICATED, REORDERED, OVERFLOW = range(8)
-COUNTER_COLUMNS = 8
+SENT, DELIVERED, LOST, CUT_OFF, DOWN, DUPLICATED, REORDERED, OVERFLOW, CORRUPTED = range(9)
+COUNTER_COLUMNS = 9
 # … and of its evidence, kept per (epoch, source, target): what happened to messages sent in an epoch.
-E_CUT, E_LOST, E_DUPLICATED, E_REORDERED, E_DELAYED = range(5)
-EVIDENCE_COLUMNS = 5
+E_CUT, E_LOST, E_DUPLICATED, E_REORDERED, E_DELAYED, E_CORRUPTED, E_HELD = range(7)
+EVIDENCE_COLUMNS = 7
 EVIDENCE_COLUMN = {
     "cut": E_CUT, "lost": E_LOST, "duplicated": E_DUPLICATED, "reordered": E_REORDERED, "delayed": E_DELAYED,
+    "corrupted": E_CORRUPTED, "held": E_HELD,
 }  # fmt: skip
 
 
@@ -44,6 +47,8 @@ class Raw:
     finals: Sequence[tuple[str, int]]
     event_count: int
     trace_hash: int
+    kept: Sequence[int] = ()  # messages that each stage of the scenario has kept back
+    reads: Sequence[int] = ()  # how often each wrong clock was read
 
 
 def build(scenario: Scenario, raw: Raw) -> History:
@@ -53,6 +58,7 @@ def build(scenario: Scenario, raw: Raw) -> History:
     accepted = table[table[:, 2] == form.ACCEPTED]
     applied = table[(table[:, 2] == form.APPLIED) | (table[:, 2] == form.SUPERSEDED)]
     wiped = table[table[:, 2] == form.WIPED]
+    names = list(scenario.names)
     return History(
         plane="sim",
         executor=raw.executor,
@@ -71,7 +77,7 @@ def build(scenario: Scenario, raw: Raw) -> History:
             applied[:, 0].copy(),
             (applied[:, 2] == form.SUPERSEDED).astype(np.int64),
         ),
-        faults=tuple(_fault_record(fault, scenario, raw) for fault in scenario.faults),
+        faults=tuple(_fault_record(index, fault, scenario, raw) for index, fault in enumerate(scenario.faults)),
         finals=tuple(
             FinalState(name, digest, prefix)
             for name, (digest, prefix) in zip(scenario.names[:replica_count], raw.finals, strict=True)
@@ -82,6 +88,35 @@ def build(scenario: Scenario, raw: Raw) -> History:
         losses=tuple((int(row[1]), int(row[0])) for row in wiped),
         event_count=raw.event_count,
         trace_hash=f"{raw.trace_hash:016x}",
+        notes=notes(scenario.experiment) if scenario.experiment else (),
+        protocol=name_of(scenario.protocol),
+        parameters={name: int(value) for name, value in scenario.params._asdict().items()},
+        marks=_marks(scenario, table),
+        crashes=tuple(
+            (names.index(outage.node), outage.start_ns, outage.stop_ns)
+            for outage in scenario.outages
+            if outage.keep is not None
+        ),
+    )
+
+
+def _marks(scenario: Scenario, table: Column) -> Marks:
+    """Return the facts that the protocol has named."""
+    codes = scenario.protocol.marks
+    rows = table[table[:, 2] >= form.MARKS_FROM]
+    number = np.full(form.MARKS_TO + 1, -1, dtype=np.int64)
+    number[list(codes.values())] = range(len(codes))
+    what = number[rows[:, 2]]
+    if len(what) and what.min() < 0:
+        unnamed = int(rows[int(np.argmin(what)), 2])
+        raise ValueError(f"protocol {scenario.protocol.__name__} observes {unnamed}, which it names nowhere in `marks`")
+    return Marks(
+        names=tuple(codes),
+        replica=rows[:, 1].copy(),
+        what=what,
+        a=rows[:, 3].copy(),
+        b=rows[:, 4].copy(),
+        time_ns=rows[:, 0].copy(),
     )
 
 
@@ -107,14 +142,17 @@ def _hash_state(keys: Column, sequences: Column, tokens: Column) -> str:
     return hashlib.sha256(rows.tobytes()).hexdigest()
 
 
-def final_state(fields: Mapping[str, Any]) -> tuple[str, int]:
+def final_state(fields: Mapping[str, Any], read_state: Sequence[str] = ()) -> tuple[str, int]:
     """Return (digest of the read state, gapless prefix) of a replica from its fields.
 
-    The read state of a changelog is (key, sequence, token) by key; of any other protocol it is all of its fields.
+    The read state of a changelog is (key, sequence, token) by key; of any other protocol it is what it names in
+    `read_state`, or all of its fields.
     """
     if "key_sequence" not in fields:
         hasher = hashlib.sha256()
         for name, values in fields.items():
+            if read_state and name not in read_state:
+                continue
             hasher.update(name.encode() + np.asarray(values, dtype="<i8").tobytes())
         return hasher.hexdigest(), 0
     sequences = np.asarray(fields["key_sequence"], dtype=np.int64)
@@ -152,12 +190,13 @@ def _links(scenario: Scenario, counts: Mapping[tuple[int, int, int], Sequence[in
             overflow=row[OVERFLOW],
             duplicated=row[DUPLICATED],
             reordered=row[REORDERED],
+            corrupted=row[CORRUPTED],
         )
         for (source, target, kind), row in sorted(counts.items())
     )
 
 
-def _fault_record(fault: Fault, scenario: Scenario, raw: Raw) -> FaultRecord:
+def _fault_record(index: int, fault: Fault, scenario: Scenario, raw: Raw) -> FaultRecord:
     return FaultRecord(
         kind=fault.kind,
         label=fault.label(),
@@ -165,25 +204,38 @@ def _fault_record(fault: Fault, scenario: Scenario, raw: Raw) -> FaultRecord:
         stop_ns=fault.stop_ns,
         colour=fault.colour,
         hatch=fault.hatch,
-        bit=_bit(fault, scenario, raw),
+        bit=_bit(index, fault, scenario, raw),
     )
 
 
-def _bit(fault: Fault, scenario: Scenario, raw: Raw) -> int | None:
-    """Return how often the fault acted: messages it touched on its links while it lasted; 1 for an outage that
-    happened.
+def _bit(index: int, fault: Fault, scenario: Scenario, raw: Raw) -> int | None:
+    """Return how often the fault acted: messages it touched on its links or at its node while it lasted, reads of its
+    clock, operations it added; 1 for an outage that happened.
     """
     if fault.outages():
         return int(all(outage.stop_ns <= scenario.horizon_ns for outage in fault.outages()))
-    if not fault.evidence:
+    if fault.inside():
+        return _inside(index, scenario, raw)
+    if fault.spikes() and scenario.workload is not None:
+        places = [number for number, owner in enumerate(scenario.spike_faults, start=1) if owner == index]
+        first = len(scenario.workload.spikes) - len(scenario.spike_faults)
+        return sum(spike_operations(scenario.workload, first + place, raw.seed) for place in places)
+    if not fault.shows():
         return None
-    column, boundaries = EVIDENCE_COLUMN[fault.evidence], scenario.plan.boundaries_ns
+    column, boundaries = EVIDENCE_COLUMN[fault.shows()], scenario.plan.boundaries_ns
     return sum(
         row[column]
         for (epoch, source, target), row in raw.evidence.items()
         if fault.start_ns <= boundaries[epoch] < fault.stop_ns
         and fault.link_effect(scenario.names[source], scenario.names[target]) is not None
     )
+
+
+def _inside(index: int, scenario: Scenario, raw: Raw) -> int | None:
+    """Return what a fault inside a replica did; None if it cannot matter to the protocol, which a note says."""
+    kept = [count for stage, count in zip(scenario.stages, raw.kept, strict=True) if stage.fault == index]
+    read = [count for skew, count in zip(scenario.skews, raw.reads, strict=True) if skew.fault == index]
+    return sum(kept) + sum(read) if kept or read else None
 
 
 def loses_everything(keep: Keep | None) -> bool:

@@ -7,6 +7,7 @@ not on when it is drawn.
 
 What an event may meet before its node handles it, in this order:
 - a pause defers everything but crash and restart to its end;
+- a disturbed replica keeps messages back (`lab.engines.holding`);
 - a crash discards timers and the inbox, and raises the incarnation; overlapping outages hold a node until the last one
   ends;
 - a message to a node that is down is lost; to one that needs time to serve, it waits in a bounded inbox.
@@ -26,7 +27,7 @@ from lab.core.draws import mix
 from lab.core.fate import CUT_OFF as FATE_CUT
 from lab.core.fate import LOST as FATE_LOST
 from lab.core.fate import NO_COPY, REORDER_PPM, fate
-from lab.engines import record
+from lab.engines import holding, record, remembering
 from lab.engines.context import (
     CRASH,
     EVENT_NAMES,
@@ -75,7 +76,10 @@ class _Engine:
         make = CheckedContext if strict else Context
         self.observations: list[tuple[int, int, int, int, int]] = []
         self.counters = [0] * len(scenario.protocol.counters)
-        self.contexts = [make(scenario, node, self.observations, self.counters) for node in range(self.node_count)]
+        self.reads = [0] * len(scenario.skews)  # how often each wrong clock was read
+        self.contexts = [
+            make(scenario, node, self.observations, self.counters, self.reads) for node in range(self.node_count)
+        ]
         self.incarnations = [0] * self.node_count
         self.down = [0] * self.node_count  # outages that hold the node
         self.inbox = [0] * self.node_count
@@ -86,7 +90,7 @@ class _Engine:
         self.links: dict[tuple[int, int, int], list[int]] = {}
         self.evidence: dict[tuple[int, int, int], list[int]] = {}
         self.shares_links = scenario.shares_links
-        self.serves = scenario.service_ns > 0
+        self.serves = scenario.service_ns > 0 or bool(scenario.services)
         self.bursts: dict[int, list[int]] = {}
         bursts = scenario.bursts
         means_ns = (bursts.good_ns, bursts.bad_ns) if bursts else ()
@@ -95,6 +99,8 @@ class _Engine:
             [scenario.is_ideal(epoch, link) for link in range(len(rows))]
             for epoch, rows in enumerate(scenario.plan.rows)
         ]
+        self.memories = remembering.Memories(self)
+        self.holding = holding.Holding(self) if scenario.stages else None
         self.now = 0
         self.epoch = 0
         self.event_count = 0
@@ -149,6 +155,12 @@ class _Engine:
             if resume_ns > now:
                 self.schedule(resume_ns - now, happening)
                 return
+        if self.holding is not None:
+            going_on = self.holding.passed(happening, now)
+            if going_on is None:
+                return
+            happening = going_on
+            what, incarnation = happening[0], happening[9]
         if not self.reaches(happening, now):
             return
         self.event_count += 1
@@ -210,10 +222,16 @@ class _Engine:
         _, node, source, kind, a, b, c, d, key, _ = happening
         if self.down[node]:
             return record.DOWN
-        if self.inbox[node] >= self.scenario.inbox_limit:
+        limit, service_ns = self.scenario.inbox_limit, self.scenario.service_ns
+        if self.scenario.services:
+            service = self.scenario.services[node]
+            if service is None:
+                return record.DELIVERED
+            limit, service_ns = service.inbox_limit, quantiles.lookup(service.table, mix(key, draws.SERVICE))
+        if self.inbox[node] >= limit:
             return record.OVERFLOW
         self.inbox[node] += 1
-        finish_ns = max(now, self.busy_until[node]) + self.scenario.service_ns
+        finish_ns = max(now, self.busy_until[node]) + service_ns
         self.busy_until[node] = finish_ns
         self.schedule(finish_ns - now, (SERVED, node, source, kind, a, b, c, d, key, self.incarnations[node]))
         return -1
@@ -239,6 +257,8 @@ class _Engine:
         self.down[index] += 1
         self.incarnations[index] += 1
         self.inbox[index] = self.busy_until[index] = 0
+        if self.holding is not None:
+            self.holding.crash(index)
         reset(self.nodes[index], self.sizes, lambda declared: wipe or not declared.durable)
         if self.strict:
             checked(self.nodes[index])
@@ -285,6 +305,14 @@ class _Engine:
             counter = self.links[place] = [0] * record.COUNTER_COLUMNS
         return counter
 
+    def evidence_of(self, epoch: int, source: int, target: int) -> list[int]:
+        """Return the evidence of what happened on a link to messages sent in an epoch."""
+        place = (epoch, 0, 0) if self.shares_links else (epoch, source, target)
+        evidence = self.evidence.get(place)
+        if evidence is None:
+            evidence = self.evidence[place] = [0] * record.EVIDENCE_COLUMNS
+        return evidence
+
     def transmit(self, message: Happening) -> None:
         """Send a message over its link: count it, decide its fate, schedule its copies."""
         plan, now = self.scenario.plan, self.now
@@ -297,10 +325,10 @@ class _Engine:
         if self.ideal[self.epoch][link]:
             self.schedule(0, message)
             return
-        place = (self.epoch, 0, 0) if self.shares_links else (self.epoch, source, target)
-        evidence = self.evidence.get(place)
-        if evidence is None:
-            evidence = self.evidence[place] = [0] * record.EVIDENCE_COLUMNS
+        if plan.extras:
+            remembering.transmit(self, message, counter, link)
+            return
+        evidence = self.evidence_of(self.epoch, source, target)
         if self.burst_tables and self.is_burst_loss(link, now, key):
             counter[record.LOST] += 1
             evidence[record.E_LOST] += 1
@@ -372,9 +400,11 @@ def run(
         counters=dict(zip(scenario.protocol.counters, engine.counters, strict=True)),
         links=engine.links,
         evidence=engine.evidence,
-        finals=[record.final_state(vars(node)) for node in engine.nodes[:-1]],
+        finals=[record.final_state(vars(node), scenario.protocol.read_state) for node in engine.nodes[:-1]],
         event_count=engine.event_count,
         trace_hash=engine.trace_hash,
+        kept=engine.holding.kept() if engine.holding else (),
+        reads=engine.reads,
     )
     return record.build(scenario, raw)
 

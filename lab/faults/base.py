@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from lab.core.section import Section
 from lab.core.units import DurationNs, PositiveDurationNs, shown
+from lab.model.disturbance import Inside, Replacement, StockToxic
 from lab.model.effects import LinkEffect, Outage, Setting
+from lab.model.workload import Spike
 
 LINK_ARROW = "->"
+# What faults that are drawn from the seed may need of the compiled executor.
+LINK_MEMORY, STAGES, CLOCKS = "link memory", "stages", "clocks"
 
 
 class Fault(Section):
@@ -30,6 +35,7 @@ class Fault(Section):
     colour: ClassVar[str]
     hatch: ClassVar[str]
     containers: ClassVar[str] = ""
+    simulator: ClassVar[str] = ""  # "" where the simulator carries it exactly, else the sentence of its refusal
     evidence: ClassVar[str] = ""
 
     at: DurationNs
@@ -48,6 +54,14 @@ class Fault(Section):
         """Return a short text for figures and tables."""
         raise NotImplementedError
 
+    def refusal(self) -> str:
+        """Return "" where the container plane carries this very fault exactly, else the sentence of its refusal."""
+        return self.containers
+
+    def shows(self) -> str:
+        """Return the counter that must be above 0 for this very fault to have bitten."""
+        return self.evidence
+
     def problems(self, names: Sequence[str]) -> list[tuple[str, str]]:
         """Return (path below this fault, sentence) for each contradiction with the replicas `names`."""
         return []
@@ -56,12 +70,51 @@ class Fault(Section):
         """Return what it does to one directed link while it lasts, or None."""
         return None
 
+    @property
+    def acts_on_links(self) -> bool:
+        """Whether it is a fault of this kind's links."""
+        return type(self).link_effect is not Fault.link_effect
+
     def outages(self) -> list[Outage]:
         """Return the nodes it stops."""
         return []
 
     def settings(self) -> list[Setting]:
         """Return the settings it switches."""
+        return []
+
+    def spikes(self) -> list[Spike]:
+        """Return the arrivals that it adds to the workload."""
+        return []
+
+    def spans(self) -> list[tuple[int, int]]:
+        """Return the half-open intervals in which its effect on links holds."""
+        return [(self.start_ns, self.stop_ns)]
+
+    def is_drawn(self) -> bool:
+        """Return whether something about it is drawn from the seed."""
+        return False
+
+    def drawn(self, names: Sequence[str], key: int, beside: Sequence[Fault]) -> list[Fault]:
+        """Return the faults that stand in its place under one seed: a pure function of the replicas' `names`, the
+        `key`, and the faults `beside` it that are known already.
+        """
+        return [self]
+
+    def may_need(self) -> frozenset[str]:
+        """Return what it may need of the compiled executor under some seed (names above)."""
+        return frozenset()
+
+    def toxic(self, source: str, target: str) -> StockToxic | None:
+        """Return the stock toxic that it puts on one directed link (containers only), or None."""
+        return None
+
+    def inside(self) -> list[Inside]:
+        """Return what it disturbs inside replicas."""
+        return []
+
+    def replacements(self) -> list[Replacement]:
+        """Return the programs that take the place of others during its outages (containers only)."""
         return []
 
 
@@ -98,6 +151,26 @@ class LinkFault(LastingFault):
     def where(self) -> str:
         """Return the links as text."""
         return "all links" if isinstance(self.links, str) else ", ".join(self.links)
+
+
+class MessageFault(LinkFault):
+    """A link fault that acts on single messages: on all, on those of some `kinds`, or on the `first` so many.
+
+    `first` counts the messages (of these kinds) that each link is given while the fault lasts. On the transport
+    `stream` both are about the first transmission of a message, not about its repetitions.
+    """
+
+    kinds: Annotated[list[str], Field(max_length=62)] = []
+    first: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+
+    def only(self, effect: LinkEffect) -> LinkEffect:
+        """Return the effect for the messages that are meant."""
+        return replace(effect, kinds=tuple(self.kinds), first=self.first)
+
+    def where(self) -> str:
+        kinds = " and ".join(self.kinds) or ("messages" if self.first else "")
+        which = f"the first {self.first} {kinds}" if self.first else kinds
+        return f"{which} of {super().where()}" if which else super().where()
 
 
 class NodeFault(LastingFault):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from lab.core.laws import DelayLaw
-from lab.faults.base import LinkFault
+from lab.faults.base import MessageFault
 from lab.model.effects import LinkEffect
 
 
-class Delay(LinkFault):
+class Delay(MessageFault):
     """Add `by` (a delay law, drawn per message) to the links. Heals by itself: later messages are not affected."""
 
     kind: ClassVar[str] = "delay"
@@ -24,4 +24,4 @@ class Delay(LinkFault):
         return f"delay +{self.by.text()} on {self.where()}"
 
     def link_effect(self, source: str, target: str) -> LinkEffect | None:
-        return LinkEffect(delay=self.by) if self.hits(source, target) else None
+        return self.only(LinkEffect(delay=self.by)) if self.hits(source, target) else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from lab.core.units import SharePpm, share_text
-from lab.faults.base import LinkFault
+from lab.faults.base import MessageFault
 from lab.model.effects import LinkEffect
 
 
-class Drop(LinkFault):
+class Drop(MessageFault):
     """Lose each message with probability `share` (Bernoulli). Lost messages never arrive; healing affects later ones
     only.
     """
@@ -26,4 +26,4 @@ class Drop(LinkFault):
         return f"drop {share_text(self.share)} on {self.where()}"
 
     def link_effect(self, source: str, target: str) -> LinkEffect | None:
-        return LinkEffect(loss_ppm=self.share) if self.hits(source, target) else None
+        return self.only(LinkEffect(loss_ppm=self.share)) if self.hits(source, target) else None

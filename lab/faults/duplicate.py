@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from lab.core.units import SharePpm, share_text
-from lab.faults.base import LinkFault
+from lab.faults.base import MessageFault
 from lab.model.effects import LinkEffect
 
 
-class Duplicate(LinkFault):
+class Duplicate(MessageFault):
     """Send a second copy with probability `share`; the copy has its own loss, delay and reordering."""
 
     kind: ClassVar[str] = "duplicate"
@@ -24,4 +24,4 @@ class Duplicate(LinkFault):
         return f"duplicate {share_text(self.share)} on {self.where()}"
 
     def link_effect(self, source: str, target: str) -> LinkEffect | None:
-        return LinkEffect(duplicate_ppm=self.share) if self.hits(source, target) else None
+        return self.only(LinkEffect(duplicate_ppm=self.share)) if self.hits(source, target) else None

@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from lab.core.laws import Law
 from lab.core.units import PositiveDurationNs, duration_text
-from lab.faults.base import LinkFault
+from lab.faults.base import MessageFault
 from lab.model.effects import LinkEffect
 
 
-class Jitter(LinkFault):
+class Jitter(MessageFault):
     """Add a delay uniform on [0, up_to], drawn per message, so that messages overtake each other."""
 
     kind: ClassVar[str] = "jitter"
@@ -25,4 +25,4 @@ class Jitter(LinkFault):
         return f"jitter up to {duration_text(self.up_to)} on {self.where()}"
 
     def link_effect(self, source: str, target: str) -> LinkEffect | None:
-        return LinkEffect(delay=Law("uniform", (0, self.up_to))) if self.hits(source, target) else None
+        return self.only(LinkEffect(delay=Law("uniform", (0, self.up_to)))) if self.hits(source, target) else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from lab.core.units import PositiveDurationNs, SharePpm, duration_text, share_text
-from lab.faults.base import LinkFault
+from lab.faults.base import MessageFault
 from lab.model.effects import LinkEffect
 
 
-class Reorder(LinkFault):
+class Reorder(MessageFault):
     """Hold back each message with probability `share` by `by`, on top of its delay.
 
     Unlike tc-netem, which sends some messages ahead, this holds some back: it needs no base delay to have an effect.
@@ -30,4 +30,4 @@ class Reorder(LinkFault):
     def link_effect(self, source: str, target: str) -> LinkEffect | None:
         if not self.hits(source, target):
             return None
-        return LinkEffect(reorder_ppm=self.share, reorder_by_ns=self.by)
+        return self.only(LinkEffect(reorder_ppm=self.share, reorder_by_ns=self.by))

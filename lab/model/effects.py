@@ -9,8 +9,34 @@ from lab.core.laws import Law
 
 
 @dataclass(frozen=True, slots=True)
+class LossChain:
+    """Loss that depends on a state which every message may change (Gilbert-Elliott); all in millionths.
+
+    As in tc-netem: the state moves first, and the state before the move decides with its share.
+    """
+
+    to_bad_ppm: int
+    to_good_ppm: int
+    bad_ppm: int = 1_000_000
+    good_ppm: int = 0
+    start_ppm: int = 0  # the chance to begin in the bad state
+
+
+@dataclass(frozen=True, slots=True)
+class CorrelatedLoss:
+    """tc-netem's correlated loss as written: every draw is mixed with the one before, then compared with the share."""
+
+    share_ppm: int
+    correlation_ppm: int
+
+
+@dataclass(frozen=True, slots=True)
 class LinkEffect:
-    """What holds on one directed link. Shares are millionths per message; `delay` adds to what is there."""
+    """What holds on one directed link. Shares are millionths per message; `delay` adds to what is there.
+
+    `cut` loses messages, `hold` keeps them until it ends, `kill` breaks the connection (`lab.faults.cut` says what that
+    means). With `kinds` it holds for messages of these kinds alone, with `first` for that many of them.
+    """
 
     cut: bool = False
     loss_ppm: int = 0
@@ -18,6 +44,30 @@ class LinkEffect:
     reorder_ppm: int = 0
     reorder_by_ns: int = 0
     delay: Law | None = None
+    hold: bool = False
+    kill: bool = False
+    corrupt_ppm: int = 0
+    chain: LossChain | None = None
+    correlated: CorrelatedLoss | None = None
+    bytes_per_s: int = 0
+    queue_bytes: int = 0
+    kinds: tuple[str, ...] = ()
+    first: int = 0
+
+    @property
+    def has_rule(self) -> bool:
+        """Whether it holds for some messages only."""
+        return bool(self.kinds or self.first)
+
+    @property
+    def remembers_itself(self) -> bool:
+        """Whether the link must remember something for it, or look beyond the message at hand, rules aside."""
+        return bool(self.hold or self.kill or self.corrupt_ppm or self.chain or self.correlated or self.bytes_per_s)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the link must remember something for it, or for the rule that confines it."""
+        return self.remembers_itself or self.has_rule
 
 
 class Keep(Enum):

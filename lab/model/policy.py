@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lab.core.section import Section
+from lab.core.sizes import BytesPerS, SizeBytes
 from lab.core.units import DurationNs, PositiveDurationNs, SharePpm, duration_text
 
 
@@ -54,6 +55,16 @@ class Queue(Section):
     overflow: Literal["reject", "defer"] = "reject"
 
 
+class Channel(Section):
+    """Limits of the frames from one replica to one peer (docs/replica.md §2); 0 is no limit. Containers only.
+
+    A frame that would make more than `memory` bytes wait is dropped; frames leave at `bandwidth` at most.
+    """
+
+    memory: SizeBytes = 0
+    bandwidth: BytesPerS = 0
+
+
 class Policy(Section):
     """Everything a service owner can set without changing code."""
 
@@ -65,3 +76,5 @@ class Policy(Section):
     bound: Annotated[int, Field(ge=0, le=65_536)] = 16
     reconcile_every: DurationNs = 1_000_000_000
     reconcile_batch: Annotated[int, Field(ge=1, le=4096)] = 256
+    channel: Channel = Channel()
+    progress_every: DurationNs = 0

@@ -28,15 +28,22 @@ _UNIT_MEAN_NS = 1 << 30  # exponential gaps are drawn with this mean, then divid
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """`poisson(200/s)` or `constant(200/s)`; the rate in events per 1,000 seconds."""
+    """`poisson(200/s)`, `constant(200/s)` or, of a protocol without a client, `none`; the rate in events per 1,000
+    seconds.
+    """
 
     shape: str
     rate_millihertz: int
 
 
+NO_ARRIVALS = Arrivals("none", 0)
+
+
 def _parse_arrivals(value: Any) -> Arrivals:
     if isinstance(value, Arrivals):
         return value
+    if value == "none":
+        return NO_ARRIVALS
     match = re.fullmatch(r"(poisson|constant)\((.+)\)", value.strip()) if isinstance(value, str) else None
     if not match:
         raise ValueError(f"{shown(value)} is not an arrival process; write poisson(200/s) or constant(200/s)")
@@ -73,14 +80,14 @@ class Client(Section):
 
 
 class Workload(Section):
-    """Writes arriving at the leader, independent of how it answers (open loop)."""
+    """Operations that arrive independent of how they are answered (open loop). A protocol without a client has none."""
 
     arrivals: Annotated[
         Arrivals,
         BeforeValidator(_parse_arrivals),
-        PlainSerializer(lambda a: f"{a.shape}({rate_text(a.rate_millihertz)})"),
+        PlainSerializer(lambda a: f"{a.shape}({rate_text(a.rate_millihertz)})" if a.rate_millihertz else a.shape),
         WithJsonSchema({"type": "string", "examples": ["poisson(200/s)", "constant(200/s)"]}),
-    ]
+    ] = NO_ARRIVALS
     duration: PositiveDurationNs
     keys: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     skew: Annotated[
@@ -141,6 +148,8 @@ def operations(workload: Workload, seed: int) -> list[Operation]:
 
     Raise ValueError beyond 200,000 operations.
     """
+    if workload.arrivals == NO_ARRIVALS:
+        return []
     run_key = draws.chain(seed, draws.RUN)
     times = _stream_ns(workload.arrivals, 0, workload.duration, draws.mix(run_key, 0))
     for number, spike in enumerate(workload.spikes, start=1):
@@ -151,6 +160,14 @@ def operations(workload: Workload, seed: int) -> list[Operation]:
     if len(times) > OPERATIONS_MAX:
         raise ValueError(f"{len(times)} operations are over the limit of {OPERATIONS_MAX} a run")
     return [Operation(at_ns, _key(workload, run_key, number)) for number, at_ns in enumerate(times)]
+
+
+def spike_operations(workload: Workload, number: int, seed: int) -> int:
+    """Return how many operations of a run come from spike `number` (from 1)."""
+    spike = workload.spikes[number - 1]
+    source = Arrivals(workload.arrivals.shape, spike.rate)
+    key = draws.chain(seed, draws.RUN, number)
+    return len(_stream_ns(source, spike.at, min(spike.at + spike.for_, workload.duration), key))
 
 
 def _key(workload: Workload, run_key: int, number: int) -> int:

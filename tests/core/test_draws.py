@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from itertools import pairwise
+from math import log
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,9 @@ def test_fate_matches_the_golden_vectors() -> None:
         row = vectors["rows"][case["row"]]
         assert fate.fate(row, vectors["tables"], int(case["key"])) == (case["first"], case["second"])
     assert {case["first"] for case in vectors["cases"]} >= {fate.LOST, fate.CUT_OFF, 0}
+    for case in vectors["lookups"]:
+        assert quantiles.lookup(vectors["tables"][case["table"]], int(case["draw"])) == case["value"]
+    assert len(vectors["lookups"]) >= 200
 
 
 @pytest.mark.parametrize("ordering", ["sequence", "key"])
@@ -106,8 +110,34 @@ def test_quantile_tables_have_the_law_they_name() -> None:
     assert abs(sum(exponential) / len(exponential) / 1e6 - 1) < 0.03
     assert {quantiles.lookup(quantiles.constant(5), value) for value in values[:100]} == {5}
     sample = quantiles.samples([10, 20, 1000])
-    assert (sample[0], sample[2048], sample[4096]) == (10, 20, 1000)
+    assert (sample[0], sample[2048], sample[-1]) == (10, 20, 1000)
     for table in (lognormal, quantiles.normal(5_000, 9_000), quantiles.pareto(1000, 1_500_000)):
         assert len(table) == quantiles.KNOTS
         assert list(table) == sorted(table)
         assert table[0] >= 0
+
+
+def test_tables_follow_heavy_tails_far_beyond_their_even_knots() -> None:
+    pareto, exponential = quantiles.pareto(1_000_000, 1_500_000), quantiles.exponential(1_000_000)
+    for beyond in (13, 16, 20, 24):
+        draw = (1 << 63) - (1 << (63 - beyond))
+        assert abs(quantiles.lookup(pareto, draw) / (1e6 * 2 ** (beyond / 1.5)) - 1) < 1e-6
+        assert abs(quantiles.lookup(exponential, draw) / (1e6 * beyond * log(2)) - 1) < 1e-6
+    draws_of_tail = [(4095 << 51) + step * (1 << 41) for step in range(1024)]
+    looked = [quantiles.lookup(pareto, draw) for draw in draws_of_tail]
+    assert looked == sorted(looked)
+    mean = sum(looked) / len(looked)
+    exact = 1e6 * 3 * 4096 ** (1 / 1.5)  # the mean of what lies beyond the quantile 1 - 1/4096
+    assert abs(mean / exact - 1) < 0.1
+
+
+def test_mixtures_and_cumulative_counts_are_inverted() -> None:
+    slow = quantiles.lognormal(20_000_000, 60_000_000)
+    assert quantiles.mixture([(1, slow)]) == slow
+    mixed = quantiles.mixture([(3, quantiles.constant(100_000_000)), (1, slow)])
+    looked = [quantiles.lookup(mixed, draws.chain(8, index)) for index in range(20_000)]
+    assert abs(sum(value == 100_000_000 for value in looked) / 20_000 - 0.75) < 0.02
+    histogram = quantiles.steps([(0, 0), (1000, 3), (2000, 3), (3000, 4)])
+    assert (histogram[0], histogram[1536], histogram[3072], histogram[-1]) == (0, 500, 1000, 3000)
+    assert histogram[3073] > 2000
+    assert quantiles.steps([(7, 1), (8, 2)])[2048] == 7

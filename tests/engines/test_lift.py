@@ -92,7 +92,7 @@ REFUSED = [
     ("self.hi[0] = a", "self.hi is a scalar: it has no index"),
     ("self.hi = random.random()", "random.random() cannot be called in a transition"),
     ("self.hi = len(a)", "len() cannot be called in a transition (functions: range, min, max, abs, mix, scale, below, "
-     "lookup, backoff_ns; methods: self.NAME)"),
+     "lookup, backoff_ns and those of lab.core.budgets and lab.core.rpc_state; methods: self.NAME)"),
     ("self.hi = missing", "missing is not known here: not a local name, not an integer constant of the module"),
     ("self.hi = NAME", "NAME is not an integer constant of the module"),
     ("d = {}", "a dict: declare a vector over a dimension"),
@@ -103,8 +103,8 @@ REFUSED = [
     ("x = f'{a}'", "text: transitions hold integers only"),
     ("try:\n    pass\nexcept ValueError:\n    pass", "an exception handler: transitions cannot fail"),
     ("ctx.shout(a)", "ctx.shout() is not known (calls: send, timer, rand, observe, count)"),
-    ("self.hi = ctx.you", "ctx.you is not known (values: me, now, n, client, incarnation, p; calls: send, timer, rand, "
-     "observe, count)"),
+    ("self.hi = ctx.you", "ctx.you is not known (values: me, now, clock, n, client, incarnation, p; calls: send, "
+     "timer, rand, observe, count)"),
     ("self.hi = ctx.p.perod", "ctx.p.perod is not a declared parameter (parameters: period)"),
     ("ctx.now = 3", "ctx.now cannot be assigned"),
     ("ctx.send(a)", "ctx.send(): kind is missing"),

@@ -69,7 +69,7 @@ def speed(repetitions: int, events: int) -> dict[str, Any]:
     """Return events per second of each world on one thread, and the ratios to other ways of doing the same."""
     made = {name: make() for name, make in WORLDS.items()}
     for scenario in made.values():
-        compiled.load(scenario.protocol)
+        compiled.load_for(scenario)
     works: dict[str, Callable[[int], int]] = {
         name: _batch(scenario, _runs_for(scenario, events)) for name, scenario in made.items()
     }
@@ -130,7 +130,7 @@ def pending_growth(periods_us: tuple[int, ...]) -> dict[str, float]:
 def memory_use() -> dict[str, float]:
     """Return bytes per pending event and per node of gossip."""
     small, large = (
-        Block(scenario, compiled.load(scenario.protocol).lifted, first_room(scenario), 1)
+        Block(scenario, compiled.load_for(scenario).lifted, first_room(scenario), 1)
         for scenario in (worlds.gossip(1000, 100), worlds.gossip(2000, 100))
     )
     event = 8 * (memory.RECORD + 1 + 2)

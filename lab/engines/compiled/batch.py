@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.core.nodes import HELD_WORDS, KEPT
 from lab.engines import record
-from lab.engines.compiled.generate import Announce, Compiled, load
+from lab.engines.compiled.generate import Announce, Compiled, Options, load
 from lab.engines.compiled.kernel import entry
 from lab.engines.compiled.kernel import memory as m
 from lab.engines.compiled.layout import ROOM_ERRORS, Block, Room, first_room
@@ -19,6 +20,7 @@ from lab.engines.compiled.measures import Measurer, Measures
 from lab.engines.context import EVENT_NAMES, MESSAGE, ProtocolMistake, TraceRow
 from lab.engines.scenario import EVENTS_MAX, BudgetExceeded, Scenario
 from lab.history import History
+from lab.protocols import name_of
 
 Column = NDArray[np.int64]
 CHUNK = 100  # seeds a call: long enough to hide the call, short enough to share the work evenly
@@ -43,6 +45,21 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.seed)
+
+
+def options_of(scenario: Scenario) -> Options:
+    """Return the options of the module that a scenario needs."""
+    return Options(
+        remembers=scenario.remembers,
+        services=bool(scenario.services),
+        holds=scenario.holds,
+        clocks=scenario.skews_clocks,
+    )
+
+
+def load_for(scenario: Scenario, announce: Announce = None) -> Compiled:
+    """Return the module that a scenario needs: its protocol's, with the options it uses. Raise as `load`."""
+    return load(scenario.protocol, announce, options_of(scenario))
 
 
 class Worker:
@@ -126,7 +143,7 @@ def histories(
     """Yield the history of each seed in order. One worker serves them all; building a history costs more than running
     it.
     """
-    compiled = load(scenario.protocol, announce)
+    compiled = load_for(scenario, announce)
     room = room or first_room(scenario)
     if trace is not None:
         room = Room(**{**_fields(room), "trace": max(room.trace, 4096)})
@@ -161,7 +178,9 @@ def run_many(
     of the result are all seeds of the first policy, then of the second. With `measures`, every run is measured as
     `lab.metrics` would measure its history. Results do not depend on `threads`, `chunk` or `room`.
     """
-    compiled = load(scenario.protocol, announce)
+    if measures and name_of(scenario.protocol) != "changelog":
+        raise ValueError("columns of measures are of the changelog alone; take `histories` and `lab.metrics`")
+    compiled = load_for(scenario, announce)
     rows = np.array([tuple(row) for row in (policies or [scenario.params])], dtype=np.int64).reshape(
         -1, len(scenario.protocol.parameters)
     )
@@ -243,9 +262,12 @@ def _observations(block: Block) -> Column:
 def _link_counters(block: Block) -> dict[tuple[int, int, int], list[int]]:
     nodes = block.nodes if block.link_count > 1 else 1
     cells = block.region(m.CELLS_AT, block.link_count * block.kinds * m.CELL).reshape(-1, block.kinds, m.CELL)
+    corrupted = np.zeros(cells.shape[:2], dtype=np.int64)
+    if block.scenario.remembers:
+        corrupted = block.region(m.CORRUPTED_AT, corrupted.size).reshape(corrupted.shape)
     links, kinds = np.nonzero(cells[:, :, m.SENT])
     return {
-        (*divmod(int(link), nodes), int(kind)): cells[link, kind].tolist()
+        (*divmod(int(link), nodes), int(kind)): [*cells[link, kind].tolist(), int(corrupted[link, kind])]
         for link, kind in zip(links, kinds, strict=True)
     }
 
@@ -265,7 +287,7 @@ def _raw(scenario: Scenario, compiled: Compiled, block: Block, seed: int, result
     finals = []
     for node in range(len(scenario.names) - 1):
         fields = {name: rows[node] for name, rows in state.items() if rows[node] is not None}
-        finals.append(record.final_state(fields))
+        finals.append(record.final_state(fields, scenario.protocol.read_state))
     return record.Raw(
         seed=seed,
         executor="compiled",
@@ -280,4 +302,6 @@ def _raw(scenario: Scenario, compiled: Compiled, block: Block, seed: int, result
         finals=finals,
         event_count=int(result[entry.C_EVENTS]),
         trace_hash=int(result[entry.C_TRACE_HASH]),
+        kept=block.region(m.HELD_AT, HELD_WORDS * len(scenario.stages)).reshape(-1, HELD_WORDS)[:, KEPT].tolist(),
+        reads=block.region(m.READS_AT, len(scenario.skews)).tolist(),
     )

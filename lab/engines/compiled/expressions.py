@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from lab.core import budgets, rpc_state
 from lab.engines.compiled.kernel import memory
 from lab.engines.compiled.lint import BUILTINS
 from lab.protocols.form import Field
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 CONTEXT_VALUES = {
     "me": "_me",
     "now": "_now",
+    "clock": "clock_of(M, _me, _now)",
     "n": f"M[{memory.REPLICAS}]",
     "client": f"M[{memory.REPLICAS}]",
     "incarnation": "incarnation_of(M, _me)",
@@ -27,14 +29,16 @@ CONTEXT_CALLS: dict[str, tuple[tuple[str, int | None], ...]] = {
     "observe": (("what", None), ("a", 0), ("b", 0)),
     "count": (("counter", None), ("amount", 1)),
 }
+CALLS = (*budgets.LIFTED, *rpc_state.LIFTED)  # for protocols of remote calls
 COPIED_MAX = 200  # nodes of syntax trees that inlining may copy
 OWNS = {"replica": f"_me < M[{memory.REPLICAS}]", "leader": "_me == 0", "client": f"_me == M[{memory.REPLICAS}]"}
 OWNER_NODE = {"leader": "0", "client": f"M[{memory.REPLICAS}]"}
 RESERVED = frozenset(
     (
         "M", "self", "ctx", *BUILTINS, "mix", "scale", "below", "lookup", "backoff_ns",
+        *(function.__name__ for function in CALLS),
         "inside", "same_node", "floor_divide", "modulo", "shift_left", "shift_right",
-        "emit_send", "emit_timer", "emit_fact", "add_count", "draw_of", "incarnation_of",
+        "emit_send", "emit_timer", "emit_fact", "add_count", "draw_of", "incarnation_of", "clock_of",
     )
 )  # fmt: skip
 
@@ -204,7 +208,8 @@ class MethodLifter(ast.NodeTransformer):
             return _call(name, *[self.visit(argument) for argument in node.args])
         value = self.subject.namespace.get(name)
         if name in self.local or not callable(value) or value not in self.subject.library:
-            known = ", ".join([*BUILTINS, *self.subject.library.values()])
+            listed = [text for function, text in self.subject.library.items() if function not in CALLS]
+            known = ", ".join([*BUILTINS, *listed]) + " and those of lab.core.budgets and lab.core.rpc_state"
             raise self.error(
                 node, f"{name}() cannot be called in a transition (functions: {known}; methods: self.NAME)"
             )

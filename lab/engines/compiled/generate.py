@@ -5,7 +5,6 @@ kept.
 from __future__ import annotations
 
 import ast
-import gc
 import hashlib
 import importlib
 import importlib.util
@@ -14,36 +13,85 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lab.core import backoff, draws, fate, quantiles
+from lab.core import backoff, budgets, draws, fate, nodes, quantiles, rpc_state, stateful
 from lab.engines.compiled.kernel import (
+    admit,
+    bursts,
     effects,
     entry,
     frugal,
+    holding,
     loop,
     measures,
     memory,
     network,
+    not_holding,
     primitives,
     queue,
+    services,
+    stateful_links,
+    transmit,
+    true_clocks,
     workload,
+    wrong_clocks,
 )
 from lab.engines.compiled.lift import Lifted, lift
 from lab.engines.compiled.lint import LiftError
+from lab.engines.compiled.recall import compiling
 
 SHARED: tuple[Callable[..., Any], ...] = (
-    draws.below, draws.scale, quantiles.lookup, fate.copy_delay_ns, fate.fate, backoff.backoff_ns,
+    draws.below, draws.scale, quantiles.tail_lookup, quantiles.lookup, fate.copy_delay_ns, fate.fate,
+    backoff.backoff_ns, *budgets.LIFTED, *rpc_state.LIFTED,
 )  # fmt: skip
+# For links that remember alone.
+STATEFUL: tuple[Callable[..., Any], ...] = (
+    stateful.leaf_of, stateful.departure_ns, stateful.chain_takes, stateful.is_corrupt, stateful.redial_ns,
+    stateful.stream_start_ns, stateful.transmission_ns, stateful.arrival_ns, stateful.repeat_ns, stateful.give_up,
+)  # fmt: skip
+# For disturbed replicas alone, and for wrong clocks alone.
+HOLDING: tuple[Callable[..., Any], ...] = (nodes.slowed_ns, nodes.committed_ns, nodes.is_kept)
+CLOCKS: tuple[Callable[..., Any], ...] = (nodes.skew_ns,)
+# Too seldom reached, or too long, to stand in every caller.
+RARE = (quantiles.tail_lookup, rpc_state.exponential_ns, rpc_state.lognormal_ns, *STATEFUL)
 BEFORE_PROTOCOL = (effects,)
 Announce = Callable[[str], None] | None
-AFTER_PROTOCOL = (queue, network, workload, loop, entry)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a scenario needs beyond what every module has. Each is other code, so that no scenario pays for what it does
+    not use: links that remember, replicas that differ in service, that faults disturb, or whose clocks are wrong.
+    """
+
+    remembers: bool = False
+    services: bool = False
+    holds: bool = False
+    clocks: bool = False
+
+    def before(self) -> tuple[ModuleType, ...]:
+        """Return the kernel files before the protocol, in order."""
+        return (*BEFORE_PROTOCOL, wrong_clocks if self.clocks else true_clocks)
+
+    def parts(self) -> tuple[ModuleType, ...]:
+        """Return the kernel files behind the protocol, in order."""
+        links, service = stateful_links if self.remembers else transmit, services if self.services else admit
+        hold = holding if self.holds else not_holding
+        return (queue, bursts, links, network, workload, service, hold, loop, entry)
+
+    def shared(self) -> tuple[Callable[..., Any], ...]:
+        """Return the functions that interpreted and compiled runs share."""
+        stateful_too = STATEFUL if self.remembers else ()
+        return (*SHARED, *stateful_too, *(HOLDING if self.holds else ()), *(CLOCKS if self.clocks else ()))
+
+
+PLAIN = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +151,14 @@ class _Stripper(ast.NodeTransformer):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.namespace = function.__globals__
+        self.is_rare = function in RARE
         self.constants: dict[str, int] = {}
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         node.returns = None
         for argument in node.args.args:
             argument.annotation = None
-        node.decorator_list = [ast.Name("inlined", ast.Load())]
+        node.decorator_list = [ast.Name("called" if self.is_rare else "inlined", ast.Load())]
         self.generic_visit(node)
         return node
 
@@ -121,11 +170,11 @@ class _Stripper(ast.NodeTransformer):
         return node
 
 
-def _shared() -> str:
+def _shared(functions: tuple[Callable[..., Any], ...]) -> str:
     """Return the text of the functions that interpreted and compiled runs share."""
     constants: dict[str, int] = {}
     texts = []
-    for function in SHARED:
+    for function in functions:
         stripper = _Stripper(function)
         tree = stripper.visit(ast.parse(inspect.getsource(function)).body[0])
         for name, value in stripper.constants.items():
@@ -161,17 +210,17 @@ def _constants(*parts: ModuleType) -> str:
     return "\n".join(f"{name} = {value}" for name, value in sorted(constants.items())) + "\n"
 
 
-def module_text(lifted: Lifted) -> str:
+def module_text(lifted: Lifted, options: Options = PLAIN) -> str:
     """Return the generated module of a lifted protocol."""
     parameters = "\n".join(f"P_{name} = {memory.PARAMETERS + index}" for index, name in enumerate(lifted.parameters))
     return _module(
         f"{lifted.name} of {lifted.module}, compiled together with the engine",
         "run_chunk",
-        _constants(*BEFORE_PROTOCOL, *AFTER_PROTOCOL),
-        _shared(),
-        *[_body(part) for part in BEFORE_PROTOCOL],
+        _constants(*options.before(), *options.parts()),
+        _shared(options.shared()),
+        *[_body(part) for part in options.before()],
         f"# The protocol: {lifted.name} of {lifted.module}\n\n{parameters}\n{lifted.text}",
-        *[_body(part) for part in AFTER_PROTOCOL],
+        *[_body(part) for part in options.parts()],
     )
 
 
@@ -180,7 +229,7 @@ def _without_unused(text: str, root: str) -> str:
     tree = ast.parse(text)
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     reached: set[str] = set()
-    waiting = [root, "inlined", "called", "entry"]
+    waiting = [root, "inlined", "called", "entry", "_reached"]
     while waiting:
         name = waiting.pop()
         if name in functions and name not in reached:
@@ -234,26 +283,14 @@ def _ready(folder: Path, title: str, text: str, root: str, announce: Announce) -
     if not was_cached and announce is not None:
         announce(f"compiling {title} (once, some seconds)")
     _write_once(path, text)
-    with _collector_at_rest():
+    with compiling():
         return _import(path), path, was_cached
 
 
-@contextmanager
-def _collector_at_rest() -> Iterator[None]:
-    """Keep the cycle collector from running: while Numba compiles it finds next to nothing, for a tenth of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 @lru_cache(maxsize=32)
-def _load(cls: Any, folder: Path, announce: Announce) -> Compiled:
+def _load(cls: Any, folder: Path, announce: Announce, options: Options) -> Compiled:
     lifted = lift(cls)
-    return Compiled(lifted, *_ready(folder, lifted.name, module_text(lifted), "run_chunk", announce))
+    return Compiled(lifted, *_ready(folder, lifted.name, module_text(lifted, options), "run_chunk", announce))
 
 
 @lru_cache(maxsize=4)
@@ -262,12 +299,13 @@ def _load_measures(folder: Path, announce: Announce) -> ModuleType:
     return _ready(folder, "measures", text, "measure_run", announce)[0]
 
 
-def load(cls: Any, announce: Announce = None) -> Compiled:
-    """Return a protocol's compiled module; compile it (some seconds) unless it is on disk.
+def load(cls: Any, announce: Announce = None, options: Options = PLAIN) -> Compiled:
+    """Return a protocol's compiled module for scenarios that need these options; compile it (some seconds) unless it is
+    on disk.
 
     Raise LiftError for a class that cannot be lifted. `announce` gets one sentence before a compilation.
     """
-    return _load(cls, cache_folder(), announce)
+    return _load(cls, cache_folder(), announce, options)
 
 
 def load_measures(announce: Announce = None) -> ModuleType:

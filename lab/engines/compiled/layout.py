@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from lab.core import quantiles
 from lab.core.fate import ROW_LENGTH
+from lab.core.nodes import HELD_WORDS
+from lab.core.sizes import MESSAGE_BYTES
+from lab.core.stateful import EXTRA_LENGTH
 from lab.engines import record
 from lab.engines.compiled.kernel import memory as m
 from lab.engines.compiled.lift import DIMENSIONS, Lifted
@@ -125,15 +128,7 @@ class Block:
     def _config(self) -> tuple[list[int], dict[int, int]]:
         """Return the read-only words of the scenario, and which register points where among them."""
         scenario, plan = self.scenario, self.plan
-        class_of: dict[tuple[tuple[int, ...], bool], int] = {}
-        classes = [
-            class_of.setdefault((row, scenario.is_ideal(epoch, link)), len(class_of))
-            for epoch, epoch_rows in enumerate(plan.rows)
-            for link, row in enumerate(epoch_rows)
-        ]
-        rows: list[int] = []
-        for row, ideal in class_of:
-            rows += [*row, *[0] * (m.ROW_WORDS - ROW_LENGTH - 1), int(ideal)]
+        classes, rows, extras = self._classes()
         names = {name: index for index, name in enumerate(scenario.names)}
         setting_numbers = {name: index for index, name in enumerate(scenario.protocol.settings)}
         pauses = [(names[o.node], o.start_ns, o.stop_ns) for o in scenario.outages if o.keep is None]
@@ -151,18 +146,69 @@ class Block:
             m.BOUNDARIES_AT: list(plan.boundaries_ns),
             m.CLASSES_AT: classes,
             m.ROWS_AT: rows,
+            m.EXTRAS_AT: extras,
+            m.SIZES_AT: self._message_sizes() if extras else [],
+            **self._services(),
             m.PAUSES_AT: [word for pause in pauses for word in pause],
             m.OUTAGES_AT: [word for outage in outages for word in outage],
             m.SETTINGS_AT: [word for setting in settings for word in setting],
+            m.STAGES_AT: [word for stage in scenario.stages for word in stage.words()],
+            m.SKEWS_AT: [word for skew in scenario.skews for word in skew.words()],
             m.SPIKES_AT: [word for s in spikes for word in (s.at, min(s.at + s.for_, duration), s.rate)],
         }
-        self.counts = {m.PAUSES: len(pauses), m.OUTAGES: len(outages), m.SETTINGS: len(settings), m.SPIKES: len(spikes)}
+        self.counts = {
+            m.PAUSES: len(pauses), m.OUTAGES: len(outages), m.SETTINGS: len(settings), m.SPIKES: len(spikes),
+            m.STAGES: len(scenario.stages), m.SKEWS: len(scenario.skews),
+        }  # fmt: skip
         config: list[int] = []
         places: dict[int, int] = {}
         for register, part in parts.items():
             places[register] = len(config)
             config += part
         return config, places
+
+    def _classes(self) -> tuple[list[int], list[int], list[int]]:
+        """Return the class in force per epoch and link, and the rows and extras of the classes (no extras if no link
+        remembers). The behaviours that rules choose among come first and keep their numbers.
+        """
+        scenario, plan = self.scenario, self.plan
+        behaviours = [(row, extra, False) for row, extra in plan.leaves]
+        class_of: dict[tuple[tuple[int, ...], tuple[int, ...], bool], int] = {}
+        classes = []
+        for epoch, epoch_rows in enumerate(plan.rows):
+            for link, row in enumerate(epoch_rows):
+                extra = plan.extras[epoch][link] if plan.extras else ()
+                behaviour = (row, extra, scenario.is_ideal(epoch, link))
+                number = class_of.setdefault(behaviour, len(behaviours))
+                if number == len(behaviours):
+                    behaviours.append(behaviour)
+                classes.append(number)
+        rows: list[int] = []
+        extras: list[int] = []
+        for row, extra, ideal in behaviours:
+            rows += [*row, *[0] * (m.ROW_WORDS - ROW_LENGTH - 1), int(ideal)]
+            if extra:
+                extras += [*extra, *[0] * (m.EXTRA_WORDS - EXTRA_LENGTH)]
+        return classes, rows, extras
+
+    def _message_sizes(self) -> list[int]:
+        """Return the bytes of a message of each kind."""
+        sizes = getattr(self.scenario.protocol, "sizes", {})
+        return [sizes.get(kind, MESSAGE_BYTES) for kind in range(self.kinds)]
+
+    def _services(self) -> dict[int, list[int]]:
+        """Return the words of replicas that differ in service, and the tables of its time, each once."""
+        if not self.scenario.services:
+            return {}
+        place_of: dict[tuple[int, ...], int] = {}
+        words: list[int] = []
+        for service in self.scenario.services:
+            if service is None:
+                words += [-1, 0]
+                continue
+            number = place_of.setdefault(service.table, len(place_of))
+            words += [number * quantiles.KNOTS, service.inbox_limit]
+        return {m.SERVICES_AT: words, m.SERVICE_TABLES_AT: [knot for table in place_of for knot in table]}
 
     def _regions(self) -> list[tuple[int, int]]:
         """Return (register, words) of the regions in order; those of SCRATCH begin at zero in every run."""
@@ -174,7 +220,12 @@ class Block:
             (m.CELLS_AT, links * self.kinds * m.CELL),
             (m.EVIDENCE_AT, links * epochs * m.EVIDENCE),
             (m.BURSTS_AT, 2 * links),
+            (m.HELD_AT, HELD_WORDS * len(self.scenario.stages)),
+            (m.READS_AT, len(self.scenario.skews)),
         ]
+        if self.scenario.remembers:
+            pieces = self.nodes * self.nodes if links == 1 else 1
+            scratch += [(m.MEMORY_AT, pieces * self.plan.memory_words), (m.CORRUPTED_AT, links * self.kinds)]
         self.ring = m.RING_SMALLEST
         while self.ring < room.queue // 4:
             self.ring *= 2
@@ -202,7 +253,8 @@ class Block:
             m.REPLICAS: self.nodes - 1,
             m.HORIZON: scenario.horizon_ns,
             m.EVENTS_MAX: events_max,
-            m.SERVICE_NS: scenario.service_ns,
+            m.SERVICE_NS: scenario.service_ns or int(bool(scenario.services)),
+            m.MEMORY_STRIDE: self.plan.memory_words if self.link_count == 1 else 0,
             m.INBOX_LIMIT: scenario.inbox_limit,
             m.EPOCHS: len(self.plan.boundaries_ns),
             m.LINKS: self.link_count,

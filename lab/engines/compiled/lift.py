@@ -9,26 +9,32 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lab.core import backoff, draws, quantiles
+from lab.core import backoff, budgets, draws, quantiles, rpc_state
 from lab.engines.compiled.expressions import MethodLifter
 from lab.engines.compiled.kernel import memory
 from lab.engines.compiled.lint import LiftError, Place, assigned_before_use, check_body
 from lab.protocols.form import Field
 
 HANDLERS: dict[str, int] = {"on_start": 0, "on_timer": 5, "on_message": 6, "on_operation": 2, "on_set": 2}
-DIMENSIONS = {"updates": memory.SIZE_UPDATES, "keys": memory.SIZE_KEYS, "nodes": memory.SIZE_NODES}
+DIMENSIONS = {
+    "updates": memory.SIZE_UPDATES,
+    "keys": memory.SIZE_KEYS,
+    "nodes": memory.SIZE_NODES,
+    "samples": memory.SIZE_SAMPLES,
+}
 LIBRARY: dict[Callable[..., Any], str] = {
     draws.mix: "mix",
     draws.scale: "scale",
     draws.below: "below",
     quantiles.lookup: "lookup",
     backoff.backoff_ns: "backoff_ns",
+    **{function: function.__name__ for function in (*budgets.LIFTED, *rpc_state.LIFTED)},
 }
 
 
@@ -122,11 +128,15 @@ def _class_node(cls: Any) -> tuple[str, ast.ClassDef]:
     raise LiftError(f"{file}:{line}: the class {cls.__name__} is not there")
 
 
-def _groups(place: Place, node: ast.ClassDef, fields: Mapping[str, Field]) -> tuple[Group, ...]:
+def _groups(
+    place: Place, node: ast.ClassDef, fields: Mapping[str, Field], parameters: Sequence[str]
+) -> tuple[Group, ...]:
     order: dict[tuple[str, str], list[str]] = {}
     for name, declared in fields.items():
         if declared.size and declared.size not in DIMENSIONS:
             raise place.error(node, f"{name}: {declared.size!r} is no dimension (dimensions: {', '.join(DIMENSIONS)})")
+        if declared.size == "samples" and "window" not in parameters:
+            raise place.error(node, f"{name}: samples are nodes x the parameter window: declare that parameter")
         order.setdefault((declared.on, declared.size), []).append(name)
     if len(order) > memory.GROUPS_MAX:
         raise place.error(node, f"more than {memory.GROUPS_MAX} combinations of owner and dimension")
@@ -143,6 +153,8 @@ def _lay_out(groups: tuple[Group, ...]) -> str:
         '    """Place the state; return its words."""',
         f"    at = M[{memory.STATE_AT}]",
     ]
+    if any(group.size == "samples" for group in groups):
+        lines.append(f"    M[{memory.SIZE_SAMPLES}] = M[{memory.SIZE_NODES}] * M[P_window]")
     for group in groups:
         lines.append(f"    M[{memory.GROUPS + group.number}] = at  # {group.owner or 'all'}: {', '.join(group.names)}")
         lines.append(f"    at += {group.rows()} * {group.elements()} * {len(group.names)}")
@@ -215,7 +227,7 @@ def lift(cls: Any) -> Lifted:
     _check_signatures(place, node, methods)
     if len(cls.parameters) > memory.PARAMETERS_MAX:
         raise place.error(node, f"more than {memory.PARAMETERS_MAX} parameters")
-    groups = _groups(place, node, cls.fields)
+    groups = _groups(place, node, cls.fields, cls.parameters)
     group_of = {name: (group, index) for group in groups for index, name in enumerate(group.names)}
     subject = Subject(
         place,

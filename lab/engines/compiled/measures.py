@@ -84,6 +84,8 @@ class Measures:
                 value[name] = results[:, entry.FIXED_COLUMNS + list(counters).index(counter)].astype(np.float64)
         if "transmissions" in value:
             value["amplification"] = _share(value["transmissions"], table[:, m.ACCEPTED_COUNT] * (replicas - 1))
+        for index, name in enumerate(counters):
+            value[f"count.{name}"] = results[:, entry.FIXED_COLUMNS + index].astype(np.float64)
         for name in value:
             censored.setdefault(name, none)
         return cls(table[:, m.MEASURED] != 0, value, censored, fault_value, fault_censored)

@@ -11,6 +11,7 @@ from lab.engines.compiled.kernel.loop import begin, crash, is_paused, note, prep
 from lab.engines.compiled.kernel.marks import Tables, Words, as_tables, as_words, called, entry, slice_at
 from lab.engines.compiled.kernel.memory import *
 from lab.engines.compiled.kernel.network import drain
+from lab.engines.compiled.kernel.not_holding import passed
 from lab.engines.compiled.kernel.queue import pop
 
 # The columns that every run has, before the protocol's counters and the summary.
@@ -71,7 +72,10 @@ def run_chunk(
             M[NOW] = now
             M[M[NEXT_AT] + slot] = M[FREE]
             M[FREE] = slot
-            if is_paused(M, now, meta, key, a, b, c, d) or not reaches(M, now, meta, key, a, b, c, d):
+            if is_paused(M, now, meta, key, a, b, c, d):
+                continue
+            meta = passed(M, now, meta, key, a, b, c, d)
+            if meta < 0 or not reaches(M, now, meta, key, a, b, c, d):
                 continue
             note(M, now, meta, key, a, b, c, d)
             what, kind, node = meta & WHAT_MASK, (meta >> 4) & KIND_MASK, (meta >> 12) & NODE_MASK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lab.core.draws import ARRIVAL_TIME, NODE_RESTART, NODE_START, SETTING, mix
+from lab.engines.compiled.kernel.admit import admit
 from lab.engines.compiled.kernel.effects import emit_fact
 from lab.engines.compiled.kernel.handlers import (
     lay_out,
@@ -12,6 +13,7 @@ from lab.engines.compiled.kernel.handlers import (
 )
 from lab.engines.compiled.kernel.marks import Tables, Words, called, inlined
 from lab.engines.compiled.kernel.memory import *
+from lab.engines.compiled.kernel.not_holding import forget
 from lab.engines.compiled.kernel.queue import push
 from lab.engines.compiled.kernel.workload import generate_operations
 from lab.protocols.form import WIPED
@@ -105,6 +107,7 @@ def crash(M: Words, node: int, wipes: int, now: int) -> None:
     M[words + N_INCARNATION] += 1
     M[words + N_BUSY_UNTIL] = 0
     M[words + N_INBOX] = 0
+    forget(M, node)
     wipe(M, node, wipes)
     if wipes:
         emit_fact(M, now, node, WIPED, 0, 0)
@@ -125,22 +128,6 @@ def restart(M: Words, node: int, now: int) -> int:
             if M[current]:
                 on_set(M, node, now, key, number, M[current + 1])
     return key
-
-
-@called
-def admit(M: Words, node: int, now: int, meta: int, key: int, a: int, b: int, c: int, d: int) -> int:
-    """Return the link counter that a message's arrival at a serving node raises, or -1 when it waits in the inbox."""
-    words = M[NODES_AT] + node * NODE_WORDS
-    if M[words + N_DOWN]:
-        return DOWN
-    if M[words + N_INBOX] >= M[INBOX_LIMIT]:
-        return OVERFLOW
-    M[words + N_INBOX] += 1
-    finish = max(now, M[words + N_BUSY_UNTIL]) + M[SERVICE_NS]
-    M[words + N_BUSY_UNTIL] = finish
-    waiting = (meta & ((1 << 52) - 1)) - MESSAGE + SERVED + (M[words + N_INCARNATION] << 52)
-    push(M, now, finish, waiting, key, a, b, c, d)
-    return -1
 
 
 @inlined

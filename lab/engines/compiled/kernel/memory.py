@@ -60,6 +60,13 @@ OPERATIONS = 40
 OPERATIONS_AT = 41  # time, key; behind them as much room again for sorting
 OPERATIONS_CAP = 42
 
+# Links that remember, replicas that differ in service.
+EXTRAS_AT = 43  # beside ROWS_AT: one a class
+MEMORY_AT = 44
+MEMORY_STRIDE = 45  # words a link where all links share one row, else 0
+SIZES_AT = 46  # bytes per message kind
+CORRUPTED_AT = 47  # per link and kind
+
 # Pending events.
 SEQUENCE = 48
 QUEUE_AT = 49
@@ -79,6 +86,18 @@ DUE_HEAD = 62
 DUE_TAIL = 63
 DAYS_PASSED = 64
 DAYS_EVENTS = 65
+SERVICES_AT = 66  # per replica: where its table begins (-1: no service), inbox limit
+SERVICE_TABLES_AT = 67
+
+# Disturbed replicas and wrong clocks.
+STAGES = 68
+STAGES_AT = 69  # node, start, stop, what, wait, mask of kinds
+HELD_AT = 70  # per stage, words of `lab.core.nodes`
+SKEWS = 71
+SKEWS_AT = 91  # node, start, stop, offset, drift, strobe
+READS_AT = 95  # per skew: how often the clock was read
+STAGE_WORDS = 6
+SKEW_WORDS = 6
 
 # Effects and facts.
 OUT = 72
@@ -109,6 +128,7 @@ SIZES = 96
 SIZE_UPDATES = 96
 SIZE_KEYS = 97
 SIZE_NODES = 98
+SIZE_SAMPLES = 99  # nodes * the parameter `window`
 GROUPS = 104
 GROUPS_MAX = 24
 PARAMETERS = 128
@@ -135,6 +155,7 @@ SET = 4
 CRASH = 5
 RESTART = 6
 SERVED = 7
+HELD = 8
 WHAT_MASK = 15
 KIND_MASK = 255
 NODE_MASK = 1048575
@@ -168,7 +189,10 @@ E_LOST = 1
 E_DUPLICATED = 2
 E_REORDERED = 3
 E_DELAYED = 4
+E_CORRUPTED = 5
+E_HELD = 6
 
 # A link row of `lab.core.fate`, and behind it whether it delivers at once and unharmed.
 ROW_WORDS = 16
 ROW_IDEAL = 15
+EXTRA_WORDS = 40  # of `lab.core.stateful`

@@ -8,17 +8,19 @@ from typing import Any
 from numba import njit, types
 from numba.extending import intrinsic
 
-from lab.engines.compiled.kernel.frugal import IS_FRUGAL, HelperCompiler
+from lab.engines.compiled.kernel.frugal import IS_FRUGAL, EntryCompiler, HelperCompiler
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+ENTRY_OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
 if IS_FRUGAL:
     OPTIONS["pipeline_class"] = HelperCompiler
+    ENTRY_OPTIONS["pipeline_class"] = EntryCompiler
 WORDS: Any = types.CPointer(types.int64)  # type: ignore[no-untyped-call]
 TABLES: Any = types.CPointer(WORDS)  # type: ignore[no-untyped-call]
 u64 = types.uint64
 
 # Arguments of the functions that interpreted runs share and that are not integers.
-SHARED_TYPES = {"row": WORDS, "table": WORDS, "tables": TABLES}
+SHARED_TYPES = {"row": WORDS, "extra": WORDS, "memory": WORDS, "table": WORDS, "tables": TABLES}
 HELPERS: list[Any] = []
 
 
@@ -54,7 +56,7 @@ def entry(function: Any) -> Any:
     Unless the machine code is there, the helpers are compiled first, each for one signature: left to itself, Numba
     would compile them again for every constant that they are called with.
     """
-    dispatcher = njit(error_model="numpy", nogil=True, cache=True)(function)
+    dispatcher = njit(**ENTRY_OPTIONS)(function)
     here = Path(__file__)
     if not any(here.parent.glob(f"__pycache__/{here.stem}.{function.__name__}-*.nbi")):
         for helper in HELPERS:
