@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Column = NDArray[np.int64]
 NEVER = -1
+
+
+def _no_rows() -> Column:
+    return np.zeros(0, dtype=np.int64)
+
 
 # Outcomes of an operation, as the client knows them.
 UNKNOWN = 0  # no answer within the deadline: it may or may not have happened
@@ -66,6 +72,29 @@ class Applies:
 
 
 @dataclass(frozen=True, slots=True)
+class Marks:
+    """What else a protocol says of itself, in the order in which it happened: facts that it has named.
+
+    `what` is an index into `names`; what `a` and `b` mean stands with the protocol. Replica n is the client.
+    """
+
+    names: tuple[str, ...] = ()
+    replica: Column = field(default_factory=_no_rows)
+    what: Column = field(default_factory=_no_rows)
+    a: Column = field(default_factory=_no_rows)
+    b: Column = field(default_factory=_no_rows)
+    time_ns: Column = field(default_factory=_no_rows)
+
+    def __len__(self) -> int:
+        return len(self.what)
+
+    def rows(self, *names: str) -> Column:
+        """Return the rows of these facts in order; none if the protocol does not know them."""
+        wanted = [number for number, name in enumerate(self.names) if name in names]
+        return np.flatnonzero(np.isin(self.what, wanted))
+
+
+@dataclass(frozen=True, slots=True)
 class LinkCount:
     """Messages of one kind on one directed link (replica names; `client` for the client)."""
 
@@ -80,6 +109,7 @@ class LinkCount:
     overflow: int = 0
     duplicated: int = 0
     reordered: int = 0
+    corrupted: int = 0  # arrived as garbage, and was discarded
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +145,10 @@ class History:
     """One run. `losses` are (replica, time_ns) at which a replica lost all its state.
 
     `counters` are protocol counters summed over replicas. `truth_digest` is the digest that the ground truth implies.
-    `invalid` is a sentence when the run cannot be judged (for example a proxy died), else "".
+    `invalid` is a sentence when the run cannot be judged (for example a proxy died), else "". `protocol` decides which
+    metrics and checkers apply, `parameters` are what it was set to. `deadline_ns` is 0 for a protocol without a client.
+    `crashes` are (replica, start_ns, stop_ns). `swaps` are those of the losses at which another store took the place:
+    what the replica applied in the first nanosecond after came along with it.
     """
 
     plane: str
@@ -140,6 +173,11 @@ class History:
     invalid: str = ""
     notes: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    protocol: str = "changelog"
+    parameters: dict[str, int] = field(default_factory=dict)
+    marks: Marks = Marks()
+    crashes: tuple[tuple[int, int, int], ...] = ()
+    swaps: tuple[tuple[int, int], ...] = ()
 
     def digest(self) -> str:
         """Return the SHA-256 of everything a deterministic executor must repeat, in a form free of platform and
@@ -148,8 +186,12 @@ class History:
         hasher = hashlib.sha256()
         header = (self.seed, self.replicas, self.key_count, self.deadline_ns, self.horizon_ns, self.quiet_ns)
         hasher.update(repr(header).encode())
-        for table in (self.operations, self.accepted, self.applies):
+        tables: list[Any] = [self.operations, self.accepted, self.applies, *([self.marks] if len(self.marks) else [])]
+        for table in tables:
             for name in table.__slots__:
+                if name == "names":
+                    hasher.update(repr(self.marks.names).encode())
+                    continue
                 column = np.ascontiguousarray(getattr(table, name), dtype="<i8")
                 hasher.update(name.encode() + len(column).to_bytes(8, "little") + column.tobytes())
         rest = (self.faults, self.finals, self.truth_digest, sorted(self.counters.items()), self.links, self.losses)

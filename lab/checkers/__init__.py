@@ -10,15 +10,29 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from lab.checkers import (
+    acknowledged_kept,
+    answers_served,
+    committed_kept,
     convergence,
     digests,
     duplicate_effects,
+    exercised,
     faults_bit,
+    fresh_reads,
+    heard,
     invalid,
     invented,
     lost_updates,
+    one_leader,
     order,
+    same_log,
+    same_state,
+    spread_complete,
+    spread_once,
+    suspicions_alternate,
+    trusted_again,
     vacuity,
+    written_reads,
 )
 from lab.checkers.validity import Checker, Validity
 from lab.history import History
@@ -35,8 +49,27 @@ CHECKERS: dict[str, Checker] = {
         invented,
         digests,
         convergence,
+        exercised,
+        one_leader,
+        same_log,
+        committed_kept,
+        fresh_reads,
+        written_reads,
+        acknowledged_kept,
+        spread_once,
+        spread_complete,
+        suspicions_alternate,
+        trusted_again,
+        same_state,
+        answers_served,
+        heard,
     )
 }
+
+
+def checker_names(protocol: str) -> tuple[str, ...]:
+    """Return the names of the checkers that apply to a protocol."""
+    return tuple(name for name, checker in CHECKERS.items() if checker.applies(protocol))
 
 
 def check(checker: Checker, history: History) -> Validity:
@@ -48,12 +81,13 @@ def check(checker: Checker, history: History) -> Validity:
 
 
 def check_all(history: History, checkers: Mapping[str, Checker] = CHECKERS) -> dict[str, Validity]:
-    """Return every checker's answer, by name.
+    """Return the answer of every checker that applies to the history's protocol, by name.
 
     Of a history marked invalid nothing is known: its gaps may come from the apparatus as well as from the replicas, so
     no checker says True or False of it.
     """
-    found = {name: check(checker, history) for name, checker in checkers.items()}
+    chosen = {name: checker for name, checker in checkers.items() if checker.applies(history.protocol)}
+    found = {name: check(checker, history) for name, checker in chosen.items()}
     if not history.invalid:
         return found
     unknown = Validity(None, f"not judged, the run is invalid: {history.invalid}")
@@ -75,4 +109,4 @@ def verdict(
     return "inconclusive" if found is None else "pass" if found else "fail"
 
 
-__all__ = ["CHECKERS", "Checker", "Validity", "check", "check_all", "verdict", "worst"]
+__all__ = ["CHECKERS", "Checker", "Validity", "check", "check_all", "checker_names", "verdict", "worst"]

@@ -37,4 +37,4 @@ def _check(history: History) -> Validity:
     )
 
 
-CHECKER = Checker("convergence", "every replica holds every accepted update at the horizon", _check)
+CHECKER = Checker("convergence", "every replica holds every accepted update at the horizon", _check, ("changelog",))

@@ -39,4 +39,4 @@ def _check(history: History) -> Validity:
     )
 
 
-CHECKER = Checker("duplicate_effects", "no operation takes effect twice at a replica", _check)
+CHECKER = Checker("duplicate_effects", "no operation takes effect twice at a replica", _check, ("changelog",))

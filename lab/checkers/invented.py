@@ -50,4 +50,6 @@ def _check(history: History) -> Validity:
     )
 
 
-CHECKER = Checker("invented", "replicas apply only what the leader accepted and a client intended", _check)
+CHECKER = Checker(
+    "invented", "replicas apply only what the leader accepted and a client intended", _check, ("changelog",)
+)

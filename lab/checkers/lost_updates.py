@@ -39,4 +39,6 @@ def _check(history: History) -> Validity:
     )
 
 
-CHECKER = Checker("lost_updates", "every acknowledged operation is in the leader's changelog at the end", _check)
+CHECKER = Checker(
+    "lost_updates", "every acknowledged operation is in the leader's changelog at the end", _check, ("changelog",)
+)

@@ -40,4 +40,6 @@ def _check(history: History) -> Validity:
     )
 
 
-CHECKER = Checker("order", "at each replica the updates of a key take effect in order of their sequence", _check)
+CHECKER = Checker(
+    "order", "at each replica the updates of a key take effect in order of their sequence", _check, ("changelog",)
+)

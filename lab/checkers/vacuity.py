@@ -41,4 +41,6 @@ def _check(history: History) -> Validity:
     return Validity(True, "writes were accepted and acknowledged, each fault met one, every replica answered")
 
 
-CHECKER = Checker("vacuity", "the run did what it claims to test: writes, writes during each fault, answers", _check)
+CHECKER = Checker(
+    "vacuity", "the run did what it claims to test: writes, writes during each fault, answers", _check, ("changelog",)
+)

@@ -24,8 +24,17 @@ class Validity:
 
 @dataclass(frozen=True, slots=True)
 class Checker:
-    """One question about a history. `summary` is one sentence for lists and reports."""
+    """One question about a history. `summary` is one sentence for lists and reports.
+
+    It is asked of `protocols`, or if none are named of all but those in `without`.
+    """
 
     name: str
     summary: str
     function: Callable[[History], Validity]
+    protocols: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    def applies(self, protocol: str) -> bool:
+        """Return whether the question makes sense for a protocol."""
+        return protocol in self.protocols if self.protocols else protocol not in self.without

@@ -19,4 +19,5 @@ METRIC = Metric(
     summary="p99 of the time from the intended send to the acknowledgement, over all operations",
     function=_value,
     default="p50",
+    needs_client=True,
 )

@@ -21,4 +21,5 @@ METRIC = Metric(
     summary="update transmissions for each accepted update and follower; 1 without repetition",
     function=_value,
     default="mean",
+    protocols=("changelog",),
 )

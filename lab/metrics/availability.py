@@ -26,4 +26,5 @@ METRIC = Metric(
     summary="share of intended operations that were acknowledged within the client's deadline",
     function=_value,
     default="mean",
+    needs_client=True,
 )

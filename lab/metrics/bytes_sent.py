@@ -18,4 +18,5 @@ METRIC = Metric(
     summary="bytes of the update frames handed to a link",
     function=_value,
     default="mean",
+    protocols=("changelog",),
 )

@@ -49,4 +49,5 @@ METRIC = Metric(
     summary="time from a heal until every replica has all that was accepted by then; the worst fault of the run",
     function=_worst,
     default="p50",
+    protocols=("changelog",),
 )

@@ -37,4 +37,5 @@ METRIC = Metric(
     summary="time from the later of last write and last heal until all replicas equal the ground truth",
     function=_value,
     default="p50",
+    protocols=("changelog",),
 )

@@ -24,4 +24,5 @@ METRIC = Metric(
     summary="replicas whose final state is not the one that the ground truth implies",
     function=_value,
     default="total",
+    protocols=("changelog",),
 )

@@ -44,13 +44,18 @@ def _replica_changes(prepared: Prepared, rows: Column) -> tuple[Column, Column, 
 
 
 def _loss_changes(prepared: Prepared, replica: int, rows: Column) -> tuple[Column, Column]:
-    """Return (key, time_ns) of each key that a loss of `replica` emptied."""
+    """Return (key, time_ns) of each key that a loss of `replica` emptied and that did not come along with another
+    store.
+    """
     keys: list[Column] = []
     times: list[Column] = []
     row_key = prepared.keys_of(prepared.row_token[rows])
     row_life = prepared.row_life[rows]
     for life in np.flatnonzero(prepared.life_replica == replica)[:-1]:
         emptied = np.unique(row_key[(row_life == life) & (row_key >= 0)])
+        if prepared.along_ns[life + 1] >= 0:
+            along = (row_life == life + 1) & (prepared.row_time_ns[rows] == prepared.along_ns[life + 1])
+            emptied = np.setdiff1d(emptied, row_key[along])
         keys.append(emptied)
         times.append(np.full(len(emptied), prepared.life_stop_ns[life], dtype=np.int64))
     return np.concatenate(keys), np.concatenate(times)

@@ -28,4 +28,5 @@ METRIC = Metric(
     summary="divergence summed over time: share of differing (replica, key) pairs times seconds",
     function=_value,
     default="mean",
+    protocols=("changelog",),
 )

@@ -20,4 +20,5 @@ METRIC = Metric(
     summary="greatest share of (replica, key) pairs that differed from the ground truth at once",
     function=_value,
     default="max",
+    protocols=("changelog",),
 )

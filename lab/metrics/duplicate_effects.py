@@ -29,4 +29,5 @@ METRIC = Metric(
     summary="effects of an operation beyond its first one at a replica",
     function=_value,
     default="total",
+    protocols=("changelog",),
 )

@@ -51,4 +51,5 @@ METRIC = Metric(
     summary="acknowledged operations that the leader's changelog no longer holds at the end",
     function=_value,
     default="total",
+    protocols=("changelog",),
 )

@@ -35,6 +35,6 @@ def missing_intervals(history: History) -> Iterator[Missing]:
         applied_ns = prepared.first_apply_ns[life]
         start_ns = np.maximum(prepared.accepted_ns, prepared.life_start_ns[life])
         stop_ns = np.minimum(applied_ns, prepared.life_stop_ns[life])
-        lacking = stop_ns > start_ns
+        lacking = (stop_ns > start_ns) & (applied_ns != prepared.along_ns[life])
         endless = bool(last) and bool((applied_ns == NEVER_APPLIED).any())
         yield Missing(prepared.accepted_ns[lacking], start_ns[lacking], stop_ns[lacking], endless)

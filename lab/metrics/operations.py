@@ -18,4 +18,5 @@ METRIC = Metric(
     summary="operations that the workload intended",
     function=_value,
     default="mean",
+    needs_client=True,
 )

@@ -33,4 +33,5 @@ METRIC = Metric(
     summary="effects on a key that came after an effect with the same or a later sequence",
     function=_value,
     default="total",
+    protocols=("changelog",),
 )

@@ -18,4 +18,5 @@ METRIC = Metric(
     summary="updates that reached a follower before an earlier one",
     function=_value,
     default="mean",
+    protocols=("changelog",),
 )

@@ -1,7 +1,8 @@
 """What most metrics need, computed once a history: when each replica took each update, life by life.
 
 A *life* of a replica is the time between two losses of its whole state: life i holds in (loss i, loss i + 1], the
-first from the start of the run. What a replica had in one life it does not have in the next. An *update* is a
+first from the start of the run. What a replica had in one life it does not have in the next. A life that begins
+with a swap begins with another store: what is applied in its first nanosecond was never lacking. An *update* is a
 (sequence, token) that the leader accepted; one that a leader without memory accepts again is the same update, accepted
 first at the earlier time. Rows after the horizon are not part of the run.
 """
@@ -23,7 +24,8 @@ class Prepared:
     """Shared arrays of one history: `n` updates in order of sequence, `lives` in order of (replica, start).
 
     Attributes: `codes` (n,) ascending identities; `accepted_ns` (n,); `life_replica`, `life_start_ns`, `life_stop_ns`
-    (lives,), where the first life starts at -1 and the last stops at the horizon; `row_*` (rows,) the applies up to
+    (lives,), where the first life starts at -1 and the last stops at the horizon; `along_ns` (lives,) the instant of
+    what came along with another store, -1 without one; `row_*` (rows,) the applies up to
     the horizon.
     """
 
@@ -58,6 +60,11 @@ class Prepared:
         self.life_start_ns: Column = np.array([start for times in starts for start in times], dtype=np.int64)
         self.life_stop_ns: Column = np.array(
             [stop for times in starts for stop in (*times[1:], history.horizon_ns)], dtype=np.int64
+        )
+        swaps = set(history.swaps)
+        self.along_ns: Column = np.array(
+            [start + 1 if (replica, start) in swaps else -1 for replica, times in enumerate(starts) for start in times],
+            dtype=np.int64,
         )
         self.first_life: Column = np.concatenate(([0], np.cumsum(counts)[:-1])).astype(np.int64)
         self.lost_state = len(self.life_replica) > replica_count

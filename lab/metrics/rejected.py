@@ -20,4 +20,5 @@ METRIC = Metric(
     summary="operations refused before they were stored",
     function=_value,
     default="mean",
+    needs_client=True,
 )

@@ -18,4 +18,5 @@ METRIC = Metric(
     summary="updates sent by reconciliation",
     function=_value,
     default="mean",
+    protocols=("changelog",),
 )

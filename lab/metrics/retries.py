@@ -18,4 +18,5 @@ METRIC = Metric(
     summary="attempts repeated after a timeout",
     function=_value,
     default="mean",
+    protocols=("changelog",),
 )

@@ -31,4 +31,5 @@ METRIC = Metric(
     summary="greatest age of an accepted update that a follower had not yet applied",
     function=_value,
     default="max",
+    protocols=("changelog",),
 )

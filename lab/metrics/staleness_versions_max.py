@@ -35,4 +35,5 @@ METRIC = Metric(
     summary="greatest number of accepted updates that a follower lacked at once",
     function=_value,
     default="max",
+    protocols=("changelog",),
 )

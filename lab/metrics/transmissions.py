@@ -18,4 +18,5 @@ METRIC = Metric(
     summary="update frames handed to a link, repetitions and repairs among them",
     function=_value,
     default="mean",
+    protocols=("changelog",),
 )

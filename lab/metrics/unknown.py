@@ -20,4 +20,5 @@ METRIC = Metric(
     summary="operations without a definite answer within the deadline: they may or may not have happened",
     function=_value,
     default="mean",
+    needs_client=True,
 )

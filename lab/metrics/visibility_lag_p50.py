@@ -19,4 +19,5 @@ METRIC = Metric(
     summary="median time from the leader's acceptance of an update to its first apply at a follower",
     function=_value,
     default="p50",
+    protocols=("changelog",),
 )

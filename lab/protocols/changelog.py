@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from lab.core.backoff import backoff_ns
+from lab.core.backoff import BACKOFFS, JITTERS, backoff_ns
 from lab.core.draws import mix
 from lab.protocols.form import (
     ACCEPTED,
@@ -25,6 +25,7 @@ from lab.protocols.form import (
     protocol,
     volatile,
 )
+from lab.protocols.settings import CLIENT_REPEATS, ProtocolSettings
 
 LEADER = 0
 
@@ -58,6 +59,10 @@ OVERFLOW_DEFER = 1
 SET_MODE = 0
 BACKOFF_DRAW = 1
 PHASE_DRAW = 2
+
+# Mean frame of an update, length prefix included, under the load that the container plane drives (values of 8 to 64
+# bytes).
+UPDATE_BYTES = 95
 
 BUDGET_START = 10_000_000
 BUDGET_MAX = 100_000_000
@@ -108,6 +113,10 @@ class Changelog:
     kinds: ClassVar[Mapping[int, str]] = {
         WRITE: "write", WRITE_ACK: "write_ack", WRITE_REJECT: "write_reject", UPDATE: "update",
         UPDATE_ACK: "update_ack", DIGEST: "digest", REPAIR: "repair",
+    }  # fmt: skip
+    sizes: ClassVar[Mapping[int, int]] = {  # frames with their length prefix, as the replicas send them
+        WRITE: 69, WRITE_ACK: 33, WRITE_REJECT: 23, UPDATE: UPDATE_BYTES, UPDATE_ACK: 15, DIGEST: 28,
+        REPAIR: UPDATE_BYTES,
     }  # fmt: skip
     timers: ClassVar[Mapping[int, str]] = {
         TIMEOUT: "timeout", RETRY: "retry", RECONCILE: "reconcile", CLIENT_TIMEOUT: "client_timeout",
@@ -437,35 +446,33 @@ class Changelog:
             ctx.observe(APPLIED, sequence, token)
 
 
-def parameters(experiment: Any) -> dict[str, int]:
-    """Return the integer parameters that an experiment gives this protocol."""
-    from lab.core.backoff import BACKOFFS, JITTERS
+class Settings(ProtocolSettings):
+    """The changelog has no section of its own: `system.mode`, `policy` and `workload.client` are its settings."""
 
-    policy, retry, client = experiment.policy, experiment.policy.retry, experiment.workload.client
-    return {
-        "mode": MODES[experiment.system.mode],
-        "bound": policy.bound,
-        "ordering": ORDER_KEY if policy.ordering == "key" else ORDER_SEQUENCE,
-        "timeout_ns": policy.timeout,
-        "attempts": retry.attempts,
-        "backoff": BACKOFFS[retry.backoff],
-        "jitter": JITTERS[retry.jitter],
-        "base_ns": retry.base,
-        "cap_ns": retry.cap,
-        "budget_ppm": -1 if retry.budget is None else retry.budget,
-        "queue_limit": policy.queue.limit,
-        "overflow": OVERFLOW_DEFER if policy.queue.overflow == "defer" else OVERFLOW_REJECT,
-        "reconcile_every_ns": policy.reconcile_every,
-        "reconcile_batch": policy.reconcile_batch,
-        "client_timeout_ns": client.timeout,
-        "client_attempts": client.attempts,
-        "client_deadline_ns": client.deadline,
-        "update_bytes": UPDATE_BYTES,
-        "breaker_failures": policy.breaker.failures or 0,
-        "breaker_open_ns": policy.breaker.open_for,
-    }
+    uses: ClassVar[tuple[str, ...]] = ("system", "policy", *CLIENT_REPEATS)
+    replicas_max: ClassVar[int] = 32
 
-
-# Mean frame of an update, length prefix included, under the load that the container plane drives (values of 8 to 64
-# bytes).
-UPDATE_BYTES = 95
+    def parameters(self, experiment: Any) -> dict[str, int]:
+        policy, retry, client = experiment.policy, experiment.policy.retry, experiment.workload.client
+        return {
+            "mode": MODES[experiment.system.mode],
+            "bound": policy.bound,
+            "ordering": ORDER_KEY if policy.ordering == "key" else ORDER_SEQUENCE,
+            "timeout_ns": policy.timeout,
+            "attempts": retry.attempts,
+            "backoff": BACKOFFS[retry.backoff],
+            "jitter": JITTERS[retry.jitter],
+            "base_ns": retry.base,
+            "cap_ns": retry.cap,
+            "budget_ppm": -1 if retry.budget is None else retry.budget,
+            "queue_limit": policy.queue.limit,
+            "overflow": OVERFLOW_DEFER if policy.queue.overflow == "defer" else OVERFLOW_REJECT,
+            "reconcile_every_ns": policy.reconcile_every,
+            "reconcile_batch": policy.reconcile_batch,
+            "client_timeout_ns": client.timeout,
+            "client_attempts": client.attempts,
+            "client_deadline_ns": client.deadline,
+            "update_bytes": UPDATE_BYTES,
+            "breaker_failures": policy.breaker.failures or 0,
+            "breaker_open_ns": policy.breaker.open_for,
+        }

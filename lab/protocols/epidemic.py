@@ -8,10 +8,14 @@ itself: the delay of the link to itself is the time between its contacts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from lab.core.draws import scale
+from lab.core.units import PositiveDurationNs, duration_text
 from lab.protocols.form import APPLIED, Context, durable, protocol, volatile
+from lab.protocols.settings import ProtocolSettings, Switch
 
 SOURCE = 0  # the node that knows the update at first
 
@@ -174,3 +178,48 @@ class Epidemic:
             self.state = REMOVED
         if self.state == REMOVED:
             ctx.count(REMOVALS)
+
+
+WAYS = {"push": PUSH, "pull": PULL, "push_pull": PUSH | PULL}
+STOPS = {"never": NEVER, "counter": COUNTER, "coin": COIN}
+
+
+class Settings(ProtocolSettings):
+    """One update spreads from the first replica in rounds of `period`.
+
+    A node that has it spreads it until `stop`: after `k` useless contacts (counter), or after each with probability
+    1 / k (coin); never is anti-entropy.
+
+    With `feedback` off every contact counts as useless. The whole exchange of a round must fit into the round.
+    """
+
+    has_client: ClassVar[bool] = False
+    replicas_max: ClassVar[int] = 1000
+
+    style: Literal["push", "pull", "push_pull"] = "push_pull"
+    period: PositiveDurationNs = 100_000_000
+    stop: Literal["never", "counter", "coin"] = "counter"
+    k: Annotated[int, Field(ge=1, le=1000)] = 2
+    feedback: Switch = "on"
+
+    def problems(self, experiment: Any) -> list[tuple[str, str]]:
+        links = experiment.network.links.values()
+        slowest_ns = max((int(link.delay.table()[-1]) for link in links), default=0)
+        if 2 * slowest_ns < self.period:
+            return []
+        return [
+            (
+                "period",
+                f"a message and its answer may take {duration_text(2 * slowest_ns)}, which does not fit into a round "
+                f"of {duration_text(self.period)}; lengthen the round or shorten the links' delays",
+            )
+        ]
+
+    def parameters(self, experiment: Any) -> dict[str, int]:
+        return {
+            "period_ns": self.period,
+            "ways": WAYS[self.style],
+            "stop": STOPS[self.stop],
+            "feedback": int(self.feedback == "on"),
+            "k": self.k,
+        }

@@ -6,10 +6,14 @@ Every operation is a value that the client hands to a random node, or with share
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from lab.core.draws import below, scale
+from lab.core.units import SharePpm
 from lab.protocols.form import ACKNOWLEDGED, APPLIED, ATTEMPTED, Context, Vector, durable, protocol
+from lab.protocols.settings import ProtocolSettings, Switch
 
 # Message kinds.
 BROADCAST = 1  # token
@@ -110,3 +114,27 @@ class Flood:
         if ctx.p.topology == BINOMIAL:
             return below(ctx.rand(PEER_DRAW + (other << 8)), width)
         return 1
+
+
+TOPOLOGIES = {"total": TOTAL, "line": LINE, "grid": GRID, "tree": TREE, "fanout": FANOUT, "binomial": BINOMIAL}
+
+
+class Settings(ProtocolSettings):
+    """Every operation is a value for a random replica; a replica forwards a value once.
+
+    `width` is the width of the grid, the children of a node of the tree, or the fan-out; `edges` is the share of the
+    others to which a node of the binomial topology forwards. With `echo` on a value goes back to its sender too.
+    """
+
+    topology: Literal["total", "line", "grid", "tree", "fanout", "binomial"] = "total"
+    width: Annotated[int, Field(ge=1, le=62)] = 3
+    edges: SharePpm = 100_000
+    echo: Switch = "off"
+
+    def parameters(self, experiment: Any) -> dict[str, int]:
+        return {
+            "topology": TOPOLOGIES[self.topology],
+            "width": self.edges if self.topology == "binomial" else self.width,
+            "echo": int(self.echo == "on"),
+            "reads_ppm": 0,
+        }

@@ -50,6 +50,10 @@ class Context(Protocol):
     incarnation: int
     p: Any
 
+    @property
+    def clock(self) -> int:
+        """The node's wall clock: `now`, unless a fault puts it off. For stamps; timers and `now` are never skewed."""
+
     def send(self, target: int, kind: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> None:
         """Send a message; its fate is the link's."""
 
@@ -74,6 +78,7 @@ ACKNOWLEDGED = 4  # token: the client knows that it is stored
 REJECTED = 5  # token: the client knows that it is not
 ATTEMPTED = 6  # token: the client sent it (again)
 WIPED = 7  # observed by the executor: a crash took all the node's state
+MARKS_FROM, MARKS_TO = 16, 255  # a protocol's own facts, which it names in `marks`
 
 
 class ProtocolClass(Protocol):
@@ -85,6 +90,9 @@ class ProtocolClass(Protocol):
     kinds: ClassVar[Mapping[int, str]]
     timers: ClassVar[Mapping[int, str]]
     settings: ClassVar[Mapping[str, Mapping[str, int]]]
+    marks: ClassVar[Mapping[str, int]]
+    sizes: ClassVar[Mapping[int, int]]  # bytes per message kind; `lab.core.sizes.MESSAGE_BYTES` where none is named
+    read_state: ClassVar[tuple[str, ...]]  # fields that readers see; their digest ends a history (none named: all)
 
     def on_start(self, ctx: Context) -> None: ...
     def on_timer(self, ctx: Context, kind: int, a: int, b: int, c: int, d: int) -> None: ...
@@ -106,6 +114,18 @@ def protocol(cls: _Class) -> _Class:
     for name in required + handlers:
         if not hasattr(cls, name):
             raise TypeError(f"protocol {cls.__name__} has no {name}")
+    if not hasattr(cls, "marks"):
+        cls.marks = {}  # type: ignore[attr-defined]
+    if not hasattr(cls, "read_state"):
+        cls.read_state = ()  # type: ignore[attr-defined]
+    unknown = [name for name in cls.read_state if name not in fields]  # type: ignore[attr-defined]
+    if unknown:
+        raise TypeError(f"protocol {cls.__name__}: read_state names {unknown[0]}, which is no field")
+    if not hasattr(cls, "sizes"):
+        cls.sizes = {}  # type: ignore[attr-defined]
+    for name, code in cls.marks.items():  # type: ignore[attr-defined]
+        if not MARKS_FROM <= code <= MARKS_TO:
+            raise TypeError(f"protocol {cls.__name__}: the mark {name} is {code}, outside {MARKS_FROM}..{MARKS_TO}")
     cls.fields = fields  # type: ignore[attr-defined]
     return cls
 

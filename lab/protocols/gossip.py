@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from lab.core.draws import scale
+from lab.core.units import PositiveDurationNs
 from lab.protocols.form import APPLIED, Context, durable, protocol, volatile
+from lab.protocols.settings import ProtocolSettings
 
 # Message kinds.
 PUSH = 1  # version, round
@@ -80,3 +84,25 @@ class Gossip:
         for reached in range(self.version + 1, version + 1):
             ctx.observe(APPLIED, reached)
         self.version = version
+
+
+class Settings(ProtocolSettings):
+    """The first replica writes `updates` versions of one register, one every `every`; each node gossips once a `period`
+    with a random other, which answers with a newer version only if the style is `push_pull`.
+    """
+
+    has_client: ClassVar[bool] = False
+    replicas_max: ClassVar[int] = 1000
+
+    style: Literal["push", "push_pull"] = "push_pull"
+    period: PositiveDurationNs = 200_000_000
+    updates: Annotated[int, Field(ge=1, le=10_000)] = 10
+    every: PositiveDurationNs = 100_000_000
+
+    def parameters(self, experiment: Any) -> dict[str, int]:
+        return {
+            "updates": self.updates,
+            "every_ns": self.every,
+            "period_ns": self.period,
+            "pull": int(self.style == "push_pull"),
+        }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lab.core.draws import scale
+from lab.core.units import PositiveDurationNs
 from lab.protocols.form import Context, durable, protocol, volatile
+from lab.protocols.settings import ProtocolSettings
 
 # Message kinds.
 NOTE = 1  # number of the tick
@@ -54,3 +56,15 @@ class Mesh:
 
     def on_set(self, ctx: Context, setting: int, value: int) -> None:
         """There are no settings."""
+
+
+class Settings(ProtocolSettings):
+    """Every replica sends a note to a random other one each `period`."""
+
+    has_client: ClassVar[bool] = False
+    replicas_max: ClassVar[int] = 1000
+
+    period: PositiveDurationNs = 10_000_000
+
+    def parameters(self, experiment: Any) -> dict[str, int]:
+        return {"period_ns": self.period}

@@ -7,9 +7,10 @@ earlier terms are committed together with the next write. An append carries at m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lab.core.draws import scale
+from lab.core.units import PositiveDurationNs, duration_text
 from lab.protocols.form import (
     ACCEPTED,
     ACKNOWLEDGED,
@@ -21,6 +22,7 @@ from lab.protocols.form import (
     protocol,
     volatile,
 )
+from lab.protocols.settings import CLIENT_REPEATS, ProtocolSettings, Switch
 
 # Message kinds.
 VOTE = 1  # term, last index, last term, whether it is a pre-vote
@@ -43,6 +45,10 @@ PRE_CANDIDATE = 3
 
 TIMEOUT_DRAW = 1
 CLIENT_DRAW = 2
+
+# Marks.
+LEADS = 16  # term, last index: it took office
+STEPPED_DOWN = 17  # term: it gave the office up
 
 LOW = 0xFFFFFFFF
 
@@ -79,6 +85,7 @@ class Raft:
         ELECTION: "election", HEARTBEAT: "heartbeat", CLIENT_TIMEOUT: "client_timeout",
     }  # fmt: skip
     settings: ClassVar[Mapping[str, Mapping[str, int]]] = {}
+    marks: ClassVar[Mapping[str, int]] = {"leads": LEADS, "stepped_down": STEPPED_DOWN}
 
     term: int = durable()
     voted: int = durable()  # candidate + 1
@@ -212,6 +219,8 @@ class Raft:
         """Follow a higher term; the election timer keeps running, a leader starts one."""
         if term <= self.term:
             return
+        if self.role == LEADER:
+            ctx.observe(STEPPED_DOWN, self.term)
         self.term = term
         self.voted = 0
         if self.role == LEADER:
@@ -233,6 +242,7 @@ class Raft:
 
     def take_office(self, ctx: Context) -> None:
         ctx.count(LEADERS)
+        ctx.observe(LEADS, self.term, self.last)
         self.role = LEADER
         self.leader = ctx.me + 1
         for peer in range(ctx.n):
@@ -353,3 +363,39 @@ class Raft:
         for place in range(index, self.last + 1):
             self.token_index[self.log_token[place]] = 0
         self.last = index - 1
+
+
+class Settings(ProtocolSettings):
+    """Raft's timers. Election timeouts are uniform in [election_timeout, election_timeout + election_spread);
+    without `election_spread` it equals `election_timeout`. The client repeats a write as `workload.client` says.
+    """
+
+    uses: ClassVar[tuple[str, ...]] = CLIENT_REPEATS
+
+    election_timeout: PositiveDurationNs = 150_000_000
+    election_spread: PositiveDurationNs | None = None
+    heartbeat: PositiveDurationNs = 50_000_000
+    pre_vote: Switch = "off"
+
+    def problems(self, experiment: Any) -> list[tuple[str, str]]:
+        if self.heartbeat < self.election_timeout:
+            return []
+        return [
+            (
+                "heartbeat",
+                f"heartbeats every {duration_text(self.heartbeat)} do not come before the election timeout of "
+                f"{duration_text(self.election_timeout)}; lower the one or raise the other",
+            )
+        ]
+
+    def parameters(self, experiment: Any) -> dict[str, int]:
+        client = experiment.workload.client
+        return {
+            "election_ns": self.election_timeout,
+            "election_range_ns": self.election_spread or 0,
+            "heartbeat_ns": self.heartbeat,
+            "prevote": int(self.pre_vote == "on"),
+            "stable_after": 0,
+            "client_timeout_ns": client.timeout,
+            "client_attempts": client.attempts,
+        }

@@ -16,6 +16,7 @@ from lab.metrics import (
     format_estimate,
     format_value,
     holm,
+    is_counter,
     measure_units,
     measures,
     paired_difference,
@@ -299,16 +300,22 @@ def test_holm() -> None:
 
 def test_every_measure_has_a_unit_and_an_estimate() -> None:
     rows = [run_values(store(seed)) for seed in range(8)]
-    found, units = measures(rows), measure_units()
-    assert found.keys() == units.keys()
-    assert len(units) == len(METRICS) * (1 + len(AGGREGATES))
+    rows = [row | {"count.elections": RunValue(float(number))} for number, row in enumerate(rows)]
+    counters = ["elections"]
+    found, units = measures(rows), measure_units("changelog", counters)
+    # Of counters the bare name alone is estimated unasked.
+    assert found.keys() == {name for name in units if not name.startswith("count.") or is_counter(name)}
+    own = {name: metric for name, metric in METRICS.items() if metric.applies("changelog")}
+    assert found["count.elections"].value == 3.5 and len(units) == (len(own) + len(counters)) * (1 + len(AGGREGATES))
+    assert len(measure_units()) == len(METRICS) * (1 + len(AGGREGATES))
     assert units["convergence"] == units["convergence.p99"] == "ns" and units["availability"] == "share"
     for name, estimate in found.items():
         assert estimate.unit == units[name] and estimate.method and estimate.n <= 8
         numbers = (estimate.value, estimate.low, estimate.high, estimate.limit)
         assert all(number is None or np.isfinite(number) for number in numbers)
         assert format_estimate(estimate)
-    for name, metric in METRICS.items():
+    assert all(not metric.summary.endswith(".") for metric in METRICS.values())
+    for name, metric in own.items():
         assert found[name] == found[f"{name}.{metric.default}"]
         assert metric.unit in {"ns", "share", "share_seconds", "ratio", "count"} and not metric.summary.endswith(".")
 

@@ -23,21 +23,30 @@ def execute(folder: Path, protocol: str, script: str) -> subprocess.CompletedPro
 
 
 def test_the_blocks_run(tmp_path: Path) -> None:
-    protocol, script = blocks()
+    protocol, script, *_ = blocks()
     done = execute(tmp_path, protocol, script)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_an_experiment_file_can_name_it(tmp_path: Path) -> None:
+    protocol, _, settings, script = blocks()
+    done = execute(tmp_path, f"{protocol}\n\n{settings}", script)
+    assert done.returncode == 0, done.stderr[-2000:]
+    # The control: without its settings a file cannot name it.
+    done = execute(tmp_path, protocol, script)
+    assert "Settings" in done.stderr
+
+
 def test_the_assertions_bite(tmp_path: Path) -> None:
     """The control: if the last number heard wins, not the larger one, the nodes do not agree."""
-    protocol, script = blocks()
+    protocol, script, *_ = blocks()
     assert "elif b > self.known[a]:" in protocol
     done = execute(tmp_path, protocol.replace("elif b > self.known[a]:", "else:"), script)
     assert "AssertionError" in done.stderr
 
 
 def test_what_cannot_be_compiled_is_told_with_its_line(tmp_path: Path) -> None:
-    protocol, _ = blocks()
+    protocol, *_ = blocks()
     line = next(number for number, text in enumerate(protocol.splitlines(), 1) if "ctx.timer(ctx.p.period_ns" in text)
     wrong = protocol.replace("ctx.timer(ctx.p.period_ns, GOSSIP)", "ctx.timer(ctx.p.period_ns * 1.5, GOSSIP)")
     script = "from tally import Tally\nfrom lab.engines import compiled\ncompiled.load(Tally)"

@@ -69,10 +69,13 @@ def _quorum(dice: Dice) -> Scenario:
     replicas = 1 + dice.below(5)
     writers, readers = dice.below(3), dice.below(3)
     nodes = replicas + writers + readers
+    copies = dice.choice((replicas, 1 + dice.below(replicas)))
     params = {
-        "replicas": replicas, "write_quorum": 1 + dice.below(replicas), "read_quorum": 1 + dice.below(replicas),
+        "replicas": replicas, "write_quorum": 1 + dice.below(copies), "read_quorum": 1 + dice.below(copies),
         "writers": writers, "readers": readers, "read_after_ns": dice.choice((-1, 0, 5 * MS)),
         "timeout_ns": dice.choice((0, 40 * MS)), "repair": dice.below(2),
+        "copies": copies, "patience_ns": dice.choice((0, 15 * MS)), "handoff_ns": dice.choice((0, 30 * MS)),
+        "hints": dice.choice((1, 5, 1000)), "reads_ppm": dice.choice((0, 300_000)),
     }  # fmt: skip
     return world(
         Quorum, params, nodes=nodes, horizon_ns=SECOND, workload=workload("poisson(100/s)", "800ms", keys=5),

@@ -1,0 +1,23 @@
+"""How long a typical read takes."""
+
+from __future__ import annotations
+
+from lab.history import History
+from lab.metrics.estimate import RunValue
+from lab.metrics.metric import Metric
+from lab.metrics.reads import read_latency
+
+
+def _value(history: History) -> RunValue:
+    return read_latency(history, 0.50)
+
+
+METRIC = Metric(
+    name="read_latency_p50",
+    unit="ns",
+    direction="lower",
+    summary="median time from a read's request to its answer",
+    function=_value,
+    default="p50",
+    protocols=("quorum",),
+)
