@@ -40,6 +40,12 @@ class Component:
     image: str
     environment: Mapping[str, str] = field(default_factory=dict)
     data_folder: bool = True
+    package: str = "."
+
+    @property
+    def dockerfile(self) -> str:
+        """The path of the Dockerfile below `compose`."""
+        return (Path(self.sources[0]) / self.package / "Dockerfile").as_posix()
 
     @property
     def dist(self) -> Path:
@@ -77,6 +83,18 @@ COMPONENTS = {
             environment={"RUSTFLAGS": "-C target-feature=+crt-static"},
         ),
         Component(
+            name="reconciler",
+            sources=("go",),
+            tool="go",
+            hint=_GO_HINT,
+            command=("go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", "{out}", "./reconciler"),
+            product="",
+            binary="reconciler",
+            image="driftlab/reconciler",
+            environment=_GO,
+            package="reconciler",
+        ),
+        Component(
             name="toxiproxy",
             sources=("toxiproxy",),
             tool="go",
@@ -94,6 +112,27 @@ COMPONENTS = {
             product="",
             binary="toxiproxy",
             image="driftlab/toxiproxy",
+            environment=_GO,
+            data_folder=False,
+        ),
+        Component(
+            name="stock",
+            sources=("stock",),
+            tool="go",
+            hint=_GO_HINT,
+            command=(
+                "go",
+                "build",
+                "-trimpath",
+                "-ldflags",
+                f"-s -w -buildid= {_TOXIPROXY_VERSION}",
+                "-o",
+                "{out}",
+                "github.com/Shopify/toxiproxy/v2/cmd/server",
+            ),
+            product="",
+            binary="toxiproxy",
+            image="driftlab/toxiproxy-stock",
             environment=_GO,
             data_folder=False,
         ),

@@ -22,27 +22,30 @@ from lab.containers.errors import PlaneError, printable
 
 CONTENT = "lab.content"
 IMAGE_TIMEOUT_S = 120
+SERVERS = {"framed": "toxiproxy", "oneshot": "stock"}  # component of the Toxiproxy server by wire
+EVERYTHING = ("toxiproxy", "stock", "go", "rust")
 
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Image ids by component: `toxiproxy`, and the runtimes `go` and `rust` that were asked for."""
+    """Image ids by component: the servers (`toxiproxy`, `stock`), runtimes (`go`, `rust`) and helpers that were asked
+    for.
+    """
 
     ids: dict[str, str]
 
-    @property
-    def toxiproxy(self) -> str:
-        """The id of the Toxiproxy server's image."""
-        return self.ids["toxiproxy"]
+    def server(self, wire: str) -> str:
+        """Return the id of the image of the Toxiproxy server that carries a wire."""
+        return self.ids[SERVERS[wire]]
 
     def runtime(self, runtime: str) -> str:
         """Return the id of a replica's image."""
         return self.ids[runtime]
 
 
-def build_images(log: Log, runtimes: Iterable[str] = ("go", "rust")) -> Images:
+def build_images(log: Log, names: Iterable[str] = EVERYTHING) -> Images:
     """Build what is out of date and return the images. Raise PlaneError with the end of the output of what failed."""
-    wanted = [COMPONENTS[name] for name in ("toxiproxy", *sorted(set(runtimes)))]
+    wanted = [COMPONENTS[name] for name in sorted(set(names))]
     for component in wanted:
         build(component, log)
     client = connect(IMAGE_TIMEOUT_S)
@@ -52,13 +55,28 @@ def build_images(log: Log, runtimes: Iterable[str] = ("go", "rust")) -> Images:
         client.close()
 
 
+def are_present(images: Images) -> bool:
+    """Return whether the engine still has every image: a runner of another version drops those that it replaces."""
+    client = connect(IMAGE_TIMEOUT_S)
+    try:
+        for identity in images.ids.values():
+            client.images.get(identity)
+    except ImageNotFound:
+        return False
+    except (APIError, requests.RequestException) as error:
+        raise PlaneError(f"the engine does not tell its images: {printable(str(error), 300)}") from error
+    finally:
+        client.close()
+    return True
+
+
 def context(component: Component) -> bytes:
     """Return the build context: the Dockerfile and what its `prebuilt` stage copies, the same bytes for the same
     content.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        _add_file(archive, f"{component.sources[0]}/Dockerfile", 0o644)
+        _add_file(archive, component.dockerfile, 0o644)
         _add_file(archive, f"dist/{component.name}/{component.binary}", 0o755)
         if component.data_folder:
             folder = tarfile.TarInfo(f"dist/{component.name}/data")
@@ -88,7 +106,7 @@ def _image(client: docker.DockerClient, component: Component, log: Log) -> str:
         made, _ = client.images.build(
             fileobj=io.BytesIO(data),
             custom_context=True,
-            dockerfile=f"{component.sources[0]}/Dockerfile",
+            dockerfile=component.dockerfile,
             target="prebuilt",
             tag=component.image,
             # Not the schema: containers inherit their image's labels, and all three must not come from it.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.containers import labels, reaper
@@ -24,6 +24,7 @@ class Session:
 
     id: str
     owner: labels.Process
+    seeded_bugs: Mapping[str, str] = field(default_factory=dict)  # replica -> defect it is given on purpose
 
     def labels(self) -> dict[str, str]:
         """Return the labels of everything this session creates."""

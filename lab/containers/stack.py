@@ -23,9 +23,10 @@ from lab.containers.engine import connect
 from lab.containers.errors import PlaneError, printable
 from lab.containers.images import Images
 from lab.containers.session import Session
-from lab.containers.settings import DATA_DIR, SETTINGS_DIR, SETTINGS_NAME, replica_settings
+from lab.containers.settings import DATA_DIR, SETTINGS_DIR, SETTINGS_NAME, reconciler_settings, replica_settings
 from lab.containers.topology import (
     LOOPBACK,
+    RECONCILER,
     REPLICA_LIMITS,
     TOXIPROXY_LIMITS,
     USER,
@@ -36,9 +37,15 @@ from lab.containers.topology import (
     free_networks,
     routed_networks,
 )
+from lab.model.disturbance import Replacement
 from lab.spec.schema import Experiment
 
 NETWORK_TRIES = 20
+STOP_S = 3
+# A connection a message: let closed ones be used again, and have room for those that wait in TIME_WAIT. The proxies'
+# and replicas' own ports stay below the range.
+FIRST_FREE_PORT = 16_384
+ONESHOT_SYSCTLS = {"net.ipv4.tcp_tw_reuse": "1", "net.ipv4.ip_local_port_range": f"{FIRST_FREE_PORT} 65535"}
 TAIL_LINES = 20
 TEAR_DOWN_S = 30.0
 WORKERS = 8
@@ -61,9 +68,26 @@ class Condition:
     out_of_memory: bool
 
 
-def host_config(api: Any, ports: Sequence[int], limits: Limits, mounts: Sequence[Mount]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A container to be made: whose ports and arguments it has (None: Toxiproxy's), what it is called after the run,
+    its role, the stem of its volumes' names ("": none), its image, and its address in the control network ("": that of
+    `name`).
+    """
+
+    name: str | None
+    called: str
+    role: str
+    stem: str
+    image: str
+    address: str = ""
+
+
+def host_config(
+    api: Any, ports: Sequence[int], limits: Limits, mounts: Sequence[Mount], sysctls: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return the part of a container's request that bounds it: no privilege, no write, limited memory, CPU,
-    processes, log.
+    processes, log. `sysctls` are of its own network namespace alone.
     """
     config: dict[str, Any] = api.create_host_config(
         mounts=list(mounts),
@@ -76,6 +100,7 @@ def host_config(api: Any, ports: Sequence[int], limits: Limits, mounts: Sequence
         security_opt=["no-new-privileges"],
         read_only=True,
         restart_policy={"Name": "no"},
+        sysctls=dict(sysctls) if sysctls else None,
         log_config={"Type": "json-file", "Config": {"max-size": limits.log_size, "max-file": "1"}},
     )
     return config
@@ -97,6 +122,10 @@ class Stack:
         self._ids: dict[str | None, str] = {}  # by replica name; None is Toxiproxy
         self._networks: dict[str, str] = {}
         self._lives = dict.fromkeys(self.names, 1)
+        self._runtimes = {replica.name: str(replica.runtime) for replica in experiment.system.replicas}
+        self._versions = {replica.name: int(replica.schema_version) for replica in experiment.system.replicas}
+        self._stems: dict[str, str] = {}  # of the volumes of replicas whose store was prepared beside another one
+        self._former: dict[str, bytes] = {}  # the event logs of containers that were replaced
 
     # Making
 
@@ -106,7 +135,8 @@ class Stack:
             self._create_networks()
             with ThreadPoolExecutor(WORKERS) as pool:
                 first = pool.submit(self._create_container, None)
-                others = [pool.submit(self._create_container, name) for name in self.names]
+                helpers = [RECONCILER] if self.experiment.system.reconciler else []
+                others = [pool.submit(self._create_container, name) for name in (*self.names, *helpers)]
                 first.result()
                 self.api.start(self._ids[None])
                 for other in others:
@@ -118,6 +148,12 @@ class Stack:
         """Start all replicas, in parallel."""
         with ThreadPoolExecutor(WORKERS) as pool:
             list(pool.map(self.start, self.names))
+
+    def start_reconciler(self) -> bool:
+        """Start the reconciler if there is to be one; return whether there is."""
+        if self.experiment.system.reconciler:
+            self.start(RECONCILER)
+        return self.experiment.system.reconciler is not None
 
     def _labels(self, role: str) -> dict[str, str]:
         return {**self.session.labels(), labels.RUN: self.run_id, labels.ROLE: role}
@@ -151,52 +187,86 @@ class Stack:
             return subnet
         raise PlaneError(f"no free network found in {NETWORK_TRIES} tries")
 
-    def _create_container(self, name: str | None) -> None:
-        role = "toxiproxy" if name is None else name
-        mounts = []
-        if name is not None:
-            for target, kind in ((SETTINGS_DIR, "settings"), (DATA_DIR, "data")):
-                volume = f"lab-{self.session.id}-{self.run_id}-{name}-{kind}"
-                self.api.create_volume(volume, labels=self._labels(role))
-                mounts.append(Mount(target, volume, type="volume"))
-        ports = list(container_ports(name, self.names[0]))
-        limits = TOXIPROXY_LIMITS if name is None else REPLICA_LIMITS
-        runtime = "" if name is None else self.experiment.system.replicas[self.names.index(name)].runtime
-        mesh_address = self.topology.toxiproxy_address() if name is None else self.topology.address(name)
-        control_address = self.topology.control_address(name)
-        endpoint = self.api.create_endpoint_config(ipv4_address=control_address)
-        made = self.api.create_container(
-            self.images.toxiproxy if name is None else self.images.runtime(runtime),
-            command=container_command(name, self.topology),
-            name=f"lab-{self.session.id}-{self.run_id}-{role}"
-            if name
-            else f"lab-{self.session.id}-{self.run_id}.proxy",
-            hostname=role[:63],
-            user=USER,
-            ports=ports,
-            host_config=host_config(self.api, ports, limits, mounts),
-            networking_config=self.api.create_networking_config({self._networks["control"]: endpoint}),
-            labels=self._labels(role),
-        )
-        self._ids[name] = made["Id"]
-        self.api.connect_container_to_network(made["Id"], self._networks["mesh"], ipv4_address=mesh_address)
+    def _create_container(self, name: str | None, volumes: bool = True) -> None:
+        role = "toxiproxy" if name is None else name.lstrip("+")
+        stem = "" if name is None else self._stems.get(name, name.replace("+", "."))
+        made = self.make(Blueprint(name, self._called(name), role, stem, self._image(name)), volumes)
+        self._ids[name] = made
+        self.join_mesh(made, name)
         if name is not None:
             self._put_settings(name)
 
-    def _put_settings(self, name: str) -> None:
-        life = self._lives[name]
-        data_dir = DATA_DIR if life == 1 else f"{DATA_DIR}/life-{life}"
-        settings = replica_settings(
+    def _called(self, name: str | None) -> str:
+        """Return what a container is called in the engine, after the run."""
+        return f"-{name}" if name in self.names else f".{'toxiproxy' if name is None else name.lstrip('+')}"
+
+    def make(self, plan: Blueprint, volumes: bool) -> str:
+        """Create a container on the control network, and its `volumes` unless they are there; return its id."""
+        mounts = []
+        if plan.stem:
+            for target, kind in ((SETTINGS_DIR, "settings"), (DATA_DIR, "data")):
+                volume = f"lab-{self.session.id}-{self.run_id}-{plan.stem}-{kind}"
+                if volumes:
+                    self.api.create_volume(volume, labels=self._labels(plan.role))
+                mounts.append(Mount(target, volume, type="volume"))
+        name, wire = plan.name, self.experiment.system.wire
+        ports = list(container_ports(name, self.names[0]))
+        limits = TOXIPROXY_LIMITS if name is None else REPLICA_LIMITS
+        address = plan.address or self.topology.control_address(name)
+        endpoint = self.api.create_endpoint_config(ipv4_address=address)
+        made = self.api.create_container(
+            plan.image,
+            command=container_command(name, self.topology, wire, self.session.seeded_bugs.get(name or "", "")),
+            name=f"lab-{self.session.id}-{self.run_id}{plan.called}",
+            hostname=plan.role[:63],
+            user=USER,
+            ports=ports,
+            host_config=host_config(self.api, ports, limits, mounts, ONESHOT_SYSCTLS if wire == "oneshot" else None),
+            networking_config=self.api.create_networking_config({self._networks["control"]: endpoint}),
+            labels=self._labels(plan.role),
+        )
+        return str(made["Id"])
+
+    def join_mesh(self, identity: str, name: str | None) -> None:
+        """Give a container that does not run the address of `name` in the mesh."""
+        address = self.topology.address(name)
+        self.api.connect_container_to_network(identity, self._networks["mesh"], ipv4_address=address)
+
+    def _image(self, name: str | None) -> str:
+        if name is None:
+            return self.images.server(self.experiment.system.wire)
+        return self.images.ids["reconciler" if name == RECONCILER else self._runtimes[name]]
+
+    def successor(self, replacement: Replacement) -> tuple[str, int]:
+        """Return the runtime and the schema version of what comes in a replica's place."""
+        name = replacement.node
+        return replacement.runtime or self._runtimes[name], replacement.schema_version or self._versions[name]
+
+    def settings_of(self, name: str, version: int, life: int = 1) -> dict[str, Any]:
+        """Return the settings of a replica with that schema version in that life."""
+        return replica_settings(
             self.experiment,
             name,
             run_id=f"{self.session.id}-{self.run_id}",
             seed=self.seed,
             peers=self.topology.peers(name),
-            data_dir=data_dir,
+            data_dir=DATA_DIR if life == 1 else f"{DATA_DIR}/life-{life}",
+            schema_version=version,
         )
+
+    def _put_settings(self, name: str) -> None:
+        if name == RECONCILER:
+            run_id = f"{self.session.id}-{self.run_id}"
+            settings = reconciler_settings(self.experiment, run_id=run_id, control=self.topology.controls())
+        else:
+            settings = self.settings_of(name, self._versions[name], self._lives[name])
+        self.put_settings(self._ids[name], settings)
+
+    def put_settings(self, identity: str, settings: Mapping[str, Any]) -> None:
+        """Write the settings file of a container that does not run."""
         info = tarfile.TarInfo(SETTINGS_NAME)
         info.mode = 0o444
-        self.api.put_archive(self._ids[name], SETTINGS_DIR, _archive(info, json.dumps(settings, indent=1).encode()))
+        self.api.put_archive(identity, SETTINGS_DIR, _archive(info, json.dumps(settings, indent=1).encode()))
 
     # Living
 
@@ -207,6 +277,45 @@ class Stack:
     def kill(self, name: str) -> None:
         """Kill a replica at once."""
         self._call(f"{name} cannot be killed", lambda: self.api.kill(self._ids[name]))
+
+    def stop(self, name: str) -> None:
+        """Ask a replica to end, and kill it after some seconds if it does not."""
+        self._call(f"{name} cannot be stopped", lambda: self.api.stop(self._ids[name], timeout=STOP_S))
+
+    def replace(self, replacement: Replacement) -> None:
+        """Put another program in the place of a replica that does not run: same addresses, same volumes, the event log
+        so far kept here. What it may read of its state is for `forget` to say, before or after.
+        """
+        name = replacement.node
+        self._former[name] = self.events(name)
+        self._runtimes[name] = replacement.runtime or self._runtimes[name]
+        self._versions[name] = replacement.schema_version or self._versions[name]
+
+        def act() -> None:
+            self.api.remove_container(self._ids[name], v=False)
+            self._create_container(name, volumes=False)
+
+        self._call(f"{name} cannot be replaced", act)
+
+    def promote(self, replacement: Replacement, identity: str, stem: str) -> str:
+        """Make a container that was prepared that of a replica which does not run, with the volumes of `stem`; return
+        the id of the one that was there, for `retire`.
+        """
+        name = replacement.node
+        self._runtimes[name], self._versions[name] = self.successor(replacement)
+        self._stems[name], self._lives[name] = stem, 1
+        former, self._ids[name] = self._ids[name], identity
+        return former
+
+    def retire(self, name: str, former: str) -> None:
+        """Keep the event log of the container that was in a replica's place, remove it, and give its name on."""
+
+        def act() -> None:
+            self._former[name] = self._former.get(name, b"") + self.api.logs(former, stderr=False)
+            self.api.remove_container(former, v=False)
+            self.api.rename(self._ids[name], f"lab-{self.session.id}-{self.run_id}{self._called(name)}")
+
+        self._call(f"what {name} was before cannot be put away", act)
 
     def pause(self, name: str) -> None:
         """Freeze a replica."""
@@ -284,11 +393,11 @@ class Stack:
         return ""
 
     def events(self, name: str) -> bytes:
-        """Return everything a replica wrote to its event log, over all its lives."""
+        """Return everything a replica (or the reconciler) wrote to its standard output, over all its lives."""
         data: bytes = self._call(
             f"the log of {name} cannot be read", lambda: self.api.logs(self._ids[name], stderr=False)
         )
-        return data
+        return self._former.get(name, b"") + data
 
     def engine_version(self) -> str:
         """Return the engine's version."""

@@ -14,8 +14,11 @@ TOXIPROXY_API_PORT = 8474
 FIRST_PROXY_PORT = 9001
 LOOPBACK = "127.0.0.1"
 USER = "65534:65534"
+RECONCILER = "+reconciler"  # no replica can have this name
 _TOXIPROXY_HOST = 2
+_RECONCILER_HOST = 3
 _FIRST_REPLICA_HOST = 10
+_LAST_GREEN_HOST = 253  # of replicas that are prepared beside others, from the end down
 # Private ranges from which a run takes two free networks of 254 addresses.
 _POOLS = (ipaddress.IPv4Network("10.200.0.0/14"), ipaddress.IPv4Network("172.24.0.0/14"))
 
@@ -68,13 +71,22 @@ class Topology:
     control: ipaddress.IPv4Network
     names: tuple[str, ...]
 
-    def address(self, name: str) -> str:
-        """Return the IPv4 address of a replica in the mesh."""
-        return str(self.mesh[_FIRST_REPLICA_HOST + self.names.index(name)])
+    def _host(self, name: str | None) -> int:
+        if name is None or name == RECONCILER:
+            return _TOXIPROXY_HOST if name is None else _RECONCILER_HOST
+        return _FIRST_REPLICA_HOST + self.names.index(name)
+
+    def address(self, name: str | None) -> str:
+        """Return the IPv4 address of a replica, of the reconciler or of Toxiproxy (None) in the mesh."""
+        return str(self.mesh[self._host(name)])
 
     def control_address(self, name: str | None) -> str:
-        """Return the IPv4 address of a replica, or of Toxiproxy (None), in the control network."""
-        return str(self.control[_TOXIPROXY_HOST if name is None else _FIRST_REPLICA_HOST + self.names.index(name)])
+        """Return the same one's address in the control network."""
+        return str(self.control[self._host(name)])
+
+    def green_address(self, name: str) -> str:
+        """Return the address, in the control network alone, of what is prepared beside a replica."""
+        return str(self.control[_LAST_GREEN_HOST - self.names.index(name)])
 
     def toxiproxy_address(self) -> str:
         """Return the IPv4 address of Toxiproxy in the mesh."""
@@ -88,6 +100,10 @@ class Topology:
     def upstream(self, link: Link) -> str:
         """Return where a link's proxy leads."""
         return f"{self.address(link.target)}:{PEER_PORT}"
+
+    def controls(self) -> dict[str, str]:
+        """Return where each replica's control port is for the reconciler, `address:port` in the mesh."""
+        return {name: f"{self.address(name)}:{CONTROL_PORT}" for name in self.names}
 
     def peers(self, name: str) -> dict[str, str]:
         """Return, by name, where a replica sends to: all followers for the leader, the leader alone for a follower."""
@@ -104,9 +120,14 @@ def container_ports(name: str | None, leader: str) -> tuple[int, ...]:
     return (CLIENT_PORT, CONTROL_PORT) if name == leader else (CONTROL_PORT,)
 
 
-def container_command(name: str | None, topology: Topology) -> list[str]:
-    """Return a container's arguments. Toxiproxy's API listens on the control network only: replicas cannot reach it."""
+def container_command(name: str | None, topology: Topology, wire: str = "framed", bug: str = "") -> list[str]:
+    """Return a container's arguments. Toxiproxy's API listens on the control network only: replicas cannot reach it.
+
+    `bug` is a defect that the replica is given on purpose (docs/replica.md §10).
+    """
     if name is None:
         host = topology.control_address(None)
-        return [f"-host={host}", f"-port={TOXIPROXY_API_PORT}", "-log-level=error"]
-    return ["--settings", f"{SETTINGS_DIR}/{SETTINGS_NAME}"]
+        own = ["-log-level=error"] if wire == "framed" else ["-proxy-metrics"]
+        return [f"-host={host}", f"-port={TOXIPROXY_API_PORT}", *own]
+    seeded = ["--seeded-bug", bug] if bug else []
+    return ["--settings", f"{SETTINGS_DIR}/{SETTINGS_NAME}", *seeded]

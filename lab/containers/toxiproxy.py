@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ import toxiproxy.api
 from toxiproxy import Toxiproxy
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
+from lab.containers import chain, recall, stock
 from lab.containers.errors import printable
 from lab.containers.exchange import Channel, ExchangeError, Request
 from lab.containers.links import Link
@@ -54,6 +55,8 @@ class RowCounts:
     delivered: int = 0
     delay_ns_total: int = 0
     late_ns_total: int = 0
+    corrupted: int = 0
+    overflow: int = 0
 
     def __sub__(self, other: RowCounts) -> RowCounts:
         return RowCounts(*(getattr(self, name) - getattr(other, name) for name in self.__slots__))
@@ -168,11 +171,19 @@ def problems(link: Link) -> list[str]:
     for number, table in enumerate(link.tables):
         if len(table) != KNOTS or not all(0 <= knot <= LARGEST_NS for knot in table):
             found.append(f"{link.name}: delay law {number} is not {KNOTS} delays of 0 to {LARGEST_NS} ns")
-    for number, row in enumerate(link.rows):
+    for number, row in enumerate([*link.rows, *(row for row, _ in link.leaves)]):
         fits = len(row) == ROW_LENGTH and all(0 <= row[column] <= most for column, most in _COLUMN_MAX.items())
         if not fits or not all(-1 <= table < len(link.tables) for table in row[TABLE_0:]):
             found.append(f"{link.name}: row {number} has a number out of range: {row}")
-    return found
+    return [*found, *recall.problems(link.name, len(link.rows), link.extras, link.leaves, link.memory_words)]
+
+
+def _recalled(link: Link) -> dict[str, Any]:
+    """Return the attributes of a link that remembers; none for all others."""
+    if not link.extras:
+        return {}
+    leaves = [[*row, *extra] for row, extra in link.leaves]
+    return {"extras": link.extras, "leaves": leaves, "memory_words": link.memory_words}
 
 
 class Server:
@@ -184,53 +195,130 @@ class Server:
         self.host = host
         self.port = port
         self.channel = Channel(host, port, name="Toxiproxy", timeout_s=CALL_TIMEOUT_S)
+        self.in_force: dict[str, int] = {}  # by link, the row that was switched to last
 
     def set_up(self, specs: Sequence[ProxySpec]) -> None:
-        """Create every proxy, disabled, with its toxic, and read everything back. Raise ToxiproxyError if anything
-        differs.
+        """Create every proxy, disabled, with its chain of toxics, and read everything back. Raise ToxiproxyError if
+        anything differs.
         """
         wrong = [sentence for spec in specs for sentence in problems(spec.link)]
         if wrong:
             raise ToxiproxyError("; ".join(wrong))
         with _library(self.host, self.port) as library:
             for spec in specs:
-                link = spec.link
-                attributes = {"key": link.key, "rows": link.rows, "tables": link.tables, "row": link.row_of_epoch[0]}
+                link, row = spec.link, spec.link.row_of_epoch[0]
                 proxy = library.create(upstream=spec.upstream, name=link.name, listen=spec.listen, enabled=False)
-                proxy.add_toxic(name=TOXIC, type=TOXIC, stream="upstream", toxicity=1.0, attributes=attributes)
+                present = [toxic for toxic in link.toxics if not toxic.added or toxic.share(link.faults[row])]
+                bodies = [stock.creation(toxic, toxic.share(link.faults[row])) for toxic in present]
+                if link.framed:  # after what holds, before all others
+                    attributes = {"key": link.key, "rows": link.rows, "tables": link.tables, "row": row}
+                    attributes |= _recalled(link)
+                    message = {
+                        "name": TOXIC,
+                        "type": TOXIC,
+                        "stream": "upstream",
+                        "toxicity": 1.0,
+                        "attributes": attributes,
+                    }
+                    bodies.insert(sum(toxic.type == chain.HOLD for toxic in present), message)
+                for body in bodies:
+                    proxy.add_toxic(**body)
             proxies = library.proxies()
             for spec in specs:
                 self._compare(spec, proxies.get(spec.link.name))
 
     def _compare(self, spec: ProxySpec, proxy: Any) -> None:
-        name, link = spec.link.name, spec.link
+        name, link, row = spec.link.name, spec.link, spec.link.row_of_epoch[0]
         if proxy is None or (proxy.listen, proxy.upstream, proxy.enabled) != (spec.listen, spec.upstream, False):
             raise ToxiproxyError(f"the proxy {name} reads back otherwise than it was set")
         toxics = proxy.toxics()
-        toxic = toxics.get(TOXIC)
-        if toxic is None or len(toxics) != 1 or (toxic.type, toxic.stream, toxic.toxicity) != (TOXIC, "upstream", 1):
+        message = toxics.pop(TOXIC, None) if link.framed else None
+        found = {key: stock.reading(vars(toxic)) for key, toxic in toxics.items()}
+        if found != stock.readings(link, row):
+            raise ToxiproxyError(f"a toxic of {name} reads back otherwise than it was set")
+        if link.framed:
+            self._compare_message(link, message)
+
+    def _compare_message(self, link: Link, toxic: Any) -> None:
+        name = link.name
+        if toxic is None or (toxic.type, toxic.stream, toxic.toxicity) != (TOXIC, "upstream", 1):
             raise ToxiproxyError(f"the toxic of {name} reads back otherwise than it was set")
         expected = {
             "key": link.key,
             "row": link.row_of_epoch[0],
             "rows": [list(row) for row in link.rows],
             "table_count": len(link.tables),
+            "extras": [list(extra) for extra in link.extras],
+            "leaves": [[*row, *extra] for row, extra in link.leaves],
+            "memory_words": link.memory_words,
         }
+        absent = {"extras": [], "leaves": [], "memory_words": 0}  # left out where the link remembers nothing
         for key, value in expected.items():
-            if toxic.attributes[key] != value:
-                raise ToxiproxyError(f"the toxic of {name} reads back with {key} {toxic.attributes[key]}, not {value}")
+            found = {**absent, **toxic.attributes}[key]
+            if found != value:
+                raise ToxiproxyError(f"the toxic of {name} reads back with {key} {found}, not {value}")
 
-    async def switch(self, changes: Sequence[tuple[Link, int]]) -> Switch:
+    async def switch(self, changes: Sequence[tuple[Link, int]], shut: Collection[str] = ()) -> Switch:
         """Put rows in force on many links with one write; when this returns they hold on all live connections.
 
-        Raise ToxiproxyError unless every answer repeats the row asked for.
+        Links into the replicas in `shut`, which do not run, stay closed. Raise ToxiproxyError unless every answer
+        repeats what was asked for.
         """
-        batch = [Request("PATCH", _toxic_path(link.name), {"attributes": {"row": row}}) for link, row in changes]
+        batch, asked = list[Request](), list[tuple[Link, str, Any]]()
+        for link, row in changes:
+            for request, field, value in self._requests(link, row, shut):
+                batch.append(request)
+                asked.append((link, field, value))
         answers, switch = await self._batch(batch)
-        for (link, row), answer in zip(changes, answers, strict=True):
-            if _field(answer, "attributes", "row") != row:
-                raise ToxiproxyError(f"{link.name} did not take row {row}")
+        for (link, field, value), answer in zip(asked, answers, strict=True):
+            found = _field(answer, *field.split(".")) if field else None
+            if found != value:
+                raise ToxiproxyError(f"{link.name} did not take {field.rpartition('.')[2]} {value}, but has {found}")
+        self.in_force |= {link.name: row for link, row in changes}
         return switch
+
+    def _requests(self, link: Link, row: int, shut: Collection[str]) -> Iterator[tuple[Request, str, Any]]:
+        """Yield (request, field of the answer, value that it must have) for what a link must be told."""
+        before = self.in_force.get(link.name, link.row_of_epoch[0])
+        if link.framed:
+            yield Request("PATCH", _toxic_path(link.name), {"attributes": {"row": row}}), "attributes.row", row
+        for toxic in link.toxics:
+            was, becomes = toxic.share(link.faults[before]), toxic.share(link.faults[row])
+            if was == becomes:
+                continue
+            path, toxicity = _toxic_path(link.name, toxic.name), becomes / chain.WHOLE_PPM
+            if not toxic.added:
+                yield Request("PATCH", path, {"toxicity": toxicity}), "toxicity", stock.as_read(becomes)
+            elif becomes:
+                yield Request("POST", path.rpartition("/")[0], stock.creation(toxic, becomes)), "type", toxic.type
+            else:
+                yield Request("DELETE", path), "", None
+        if link.is_open(before) != link.is_open(row) and link.target not in shut:
+            enabled = link.is_open(row)
+            yield Request("PATCH", f"/proxies/{quote(link.name, safe='')}", {"enabled": enabled}), "enabled", enabled
+
+    async def confirm(self, links: Sequence[Link]) -> None:
+        """Read every link back. Raise ToxiproxyError unless each toxic is as its row in force says."""
+        (answer,), _ = await self._batch([Request("GET", "/proxies")])
+        for link in links:
+            row = self.in_force.get(link.name, link.row_of_epoch[0])
+            toxics = _field(answer, link.name, "toxics")
+            found = {toxic.get("name"): toxic for toxic in toxics if isinstance(toxic, dict)}
+            message = found.pop(TOXIC, None) if link.framed else None
+            if link.framed and _field(message or {}, "attributes", "row") != row:
+                raise ToxiproxyError(f"{link.name} reads back with another row than {row}")
+            if {name: stock.reading(toxic) for name, toxic in found.items()} != stock.readings(link, row):
+                raise ToxiproxyError(f"a toxic of {link.name} reads back otherwise than it was switched")
+
+    async def traffic(self) -> dict[str, stock.Traffic]:
+        """Return what a stock server has counted on each link so far."""
+        try:
+            done = await self.channel.exchange([Request("GET", "/metrics")])
+        except ExchangeError as error:
+            raise ToxiproxyError(str(error)) from error
+        if done.replies[0].status != 200:
+            raise ToxiproxyError(f"Toxiproxy answered /metrics with {done.replies[0].status}")
+        return stock.parse_metrics(done.replies[0].body.decode(errors="replace"))
 
     async def enable(self, links: Sequence[Link], enabled: bool) -> Switch:
         """Open or close many proxies with one write; closing ends their connections and refuses new ones."""
@@ -241,6 +329,23 @@ class Server:
                 raise ToxiproxyError(f"the proxy {link.name} did not become {'enabled' if enabled else 'disabled'}")
         return switch
 
+    async def forget(self, links: Sequence[Link]) -> None:
+        """Let links forget the messages that they have seen; those that remember nothing are not asked."""
+        asked = [link for link in links if link.extras]
+        batch = [
+            Request("PATCH", _toxic_path(link.name), {"attributes": {"memory_words": link.memory_words}})
+            for link in asked
+        ]
+        answers, _ = await self._batch(batch) if batch else ([], None)
+        for link, answer in zip(asked, answers, strict=True):
+            found = _field(answer, "attributes").get("memory_words", 0)
+            if found != link.memory_words:
+                raise ToxiproxyError(f"{link.name} did not take memory_words {link.memory_words}, but has {found}")
+
+    async def remove(self, name: str) -> None:
+        """Remove a proxy and its toxics."""
+        await self._batch([Request("DELETE", f"/proxies/{quote(name, safe='')}")])
+
     async def states(self, links: Sequence[Link]) -> dict[str, ToxicState]:
         """Return every link's toxic as it is now."""
         answers, _ = await self._batch([Request("GET", _toxic_path(link.name)) for link in links])
@@ -250,6 +355,16 @@ class Server:
         """Return whether each proxy is enabled."""
         (answer,), _ = await self._batch([Request("GET", "/proxies")])
         return {name: _field(answer, name, "enabled") is True for name in answer}
+
+    async def held(self) -> dict[str, int]:
+        """Return the bytes that each link's toxics have held (our own server), by `LINK/TOXIC`."""
+        (answer,), _ = await self._batch([Request("GET", "/proxies")])
+        found = {}
+        for name, proxy in answer.items():
+            for toxic in _field(proxy, "toxics"):
+                if toxic.get("type") == chain.HOLD:
+                    found[f"{name}/{toxic['name']}"] = int(_field(toxic, "attributes", "held_bytes"))
+        return found
 
     async def version(self) -> str:
         """Return the server's version. Raise ToxiproxyError if it does not answer."""
@@ -264,15 +379,17 @@ class Server:
         try:
             done = await self.channel.exchange(batch)
             for request, reply in zip(batch, done.replies, strict=True):
-                if reply.status != 200:
+                if reply.status != (204 if request.method == "DELETE" else 200):
                     raise ToxiproxyError(f"Toxiproxy answered {request.path} with {reply.status}: {reply.excerpt()!r}")
-            return [reply.json() for reply in done.replies], Switch(done.started_ns, done.finished_ns)
+            return [reply.json() if reply.status != 204 else {} for reply in done.replies], Switch(
+                done.started_ns, done.finished_ns
+            )
         except ExchangeError as error:
             raise ToxiproxyError(str(error)) from error
 
 
-def _toxic_path(name: str) -> str:
-    return f"/proxies/{quote(name, safe='')}/toxics/{TOXIC}"
+def _toxic_path(name: str, toxic: str = TOXIC) -> str:
+    return f"/proxies/{quote(name, safe='')}/toxics/{toxic}"
 
 
 def _field(answer: Mapping[str, Any], *path: str) -> Any:

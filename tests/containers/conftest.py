@@ -10,7 +10,7 @@ import docker
 import pytest
 
 from lab.containers.engine import available, connect
-from lab.containers.images import Images, build_images
+from lab.containers.images import EVERYTHING, Images, build_images
 from lab.containers.session import Session, open_session
 from lab.spec.schema import Experiment
 
@@ -24,6 +24,7 @@ def make_experiment(
     rate: str = "100/s",
     duration: str = "2.5s",
     mode: str = "quorum",
+    system: dict[str, Any] | None = None,
     **others: Any,
 ) -> Experiment:
     names = [{"name": "leader", "runtime": leader}]
@@ -31,7 +32,7 @@ def make_experiment(
     return Experiment.model_validate(
         {
             "title": "a test",
-            "system": {"mode": mode, "replicas": names},
+            "system": {"mode": mode, "replicas": names, **(system or {})},
             "network": {"links": {"default": {"delay": "uniform(low=1ms, high=3ms)"}}},
             "workload": {"arrivals": f"poisson({rate})", "duration": duration, "keys": 50},
             "policy": {"reconcile_every": "250ms"},
@@ -55,7 +56,7 @@ def client() -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="session")
 def images(client: docker.DockerClient) -> Images:
-    return build_images(print)
+    return build_images(print, (*EVERYTHING, "reconciler"))
 
 
 @pytest.fixture(scope="module")

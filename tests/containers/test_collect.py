@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from lab.containers.collect import Events, Seen, acted, history, parse_events
+from lab.containers.collect import Events, Seen, history, parse_events
 from lab.containers.conduct import Interval
 from lab.containers.drive import Driver, key_name, payload
+from lab.containers.evidence import acted
 from lab.containers.schedule import timetable
 from lab.containers.toxiproxy import RowCounts, ToxicState
 from lab.core.changelog_state import state_digest

@@ -11,14 +11,22 @@ from ruamel.yaml import YAML
 
 from lab.containers.build import COMPONENTS, COMPOSE
 from lab.containers.links import plan
-from lab.containers.settings import replica_settings
+from lab.containers.settings import reconciler_settings, replica_settings
 from lab.containers.stack import _CONTROL_OPTIONS, host_config
-from lab.containers.topology import REPLICA_LIMITS, TOXIPROXY_LIMITS, USER, Topology, container_command, container_ports
+from lab.containers.topology import (
+    RECONCILER,
+    REPLICA_LIMITS,
+    TOXIPROXY_LIMITS,
+    USER,
+    Topology,
+    container_command,
+    container_ports,
+)
 from tests.containers.conftest import make_experiment
 
-EXPERIMENT = make_experiment()
+EXPERIMENT = make_experiment(system={"reconciler": {}})
 NAMES = EXPERIMENT.system.names
-ROLES = {"toxiproxy": None, **{name: name for name in NAMES}}
+ROLES = {"toxiproxy": None, **{name: name for name in NAMES}, "reconciler": RECONCILER}
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +47,9 @@ def test_the_same_services_from_the_same_builds(compose: dict[str, Any]) -> None
     runtimes = {replica.name: str(replica.runtime) for replica in EXPERIMENT.system.replicas}
     for service, name in ROLES.items():
         build = compose["services"][service]["build"]
-        folder = COMPONENTS["toxiproxy" if name is None else runtimes[name]].sources[0]
-        assert build == {"context": ".", "dockerfile": f"{folder}/Dockerfile", "target": "${LAB_BUILD_TARGET:-release}"}
+        component = COMPONENTS["toxiproxy" if name is None else runtimes.get(name, "reconciler")]
+        target = "${LAB_BUILD_TARGET:-release}"
+        assert build == {"context": ".", "dockerfile": component.dockerfile, "target": target}
         stages = (COMPOSE / build["dockerfile"]).read_text()
         assert " AS prebuilt" in stages and " AS release" in stages
 
@@ -79,7 +88,7 @@ def test_networks_and_addresses_are_alike(compose: dict[str, Any], topology: Top
     assert compose["networks"]["control"]["driver_opts"] == _CONTROL_OPTIONS
     for service, name in ROLES.items():
         networks = compose["services"][service]["networks"]
-        mesh = topology.toxiproxy_address() if name is None else topology.address(name)
+        mesh = topology.address(name)
         assert networks["mesh"]["ipv4_address"] == mesh
         assert networks["control"]["ipv4_address"] == topology.control_address(name)
 
@@ -97,6 +106,11 @@ def test_replicas_mount_settings_that_the_lab_would_write(
         key: ours[key] for key in ("name", "index", "leader", "replicas", "peers", "listen", "data_dir")
     }
     assert any(text.endswith(":/data") and text.split(":")[0] in compose["volumes"] for text in volumes)
+
+
+def test_the_reconciler_mounts_settings_that_the_lab_would_write(topology: Topology) -> None:
+    mounted = json.loads((COMPOSE / "settings" / "reconciler.json").read_text())
+    assert mounted == reconciler_settings(EXPERIMENT, run_id="compose", control=topology.controls())
 
 
 def _shape(value: Any) -> Any:
