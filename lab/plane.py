@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from lab.run import RunSet, run_with
@@ -35,6 +35,18 @@ def container_runner(experiment: Experiment, progress: Progress) -> Iterator[Run
             )
 
         yield run_variant
+
+
+def check(experiments: Iterable[Experiment]) -> None:
+    """Raise PlaneError with exit code 2 for what the plane cannot express, with 4 where no engine answers: before any
+    work that would be in vain without it.
+    """
+    from lab.containers.engine import ANSWER_TIMEOUT_S, connect
+    from lab.containers.execute import refuse
+
+    for experiment in experiments:
+        refuse(experiment, 0)
+    connect(ANSWER_TIMEOUT_S).close()
 
 
 def clean_up(dry_run: bool) -> list[str]:

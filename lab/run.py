@@ -8,23 +8,30 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
-from multiprocessing import get_context
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from lab import checkers, metrics
+from lab.alarms.ringing import Ringing, ringings
 from lab.checkers.validity import Validity
 from lab.history import FaultRecord, History
-from lab.metrics.estimate import Estimate, RunValue
+from lab.metrics.estimate import UNDEFINED, Estimate, RunValue
+from lab.pool import Pool, in_order, open_pool
+from lab.protocols import PROTOCOLS, settings_of
+from lab.spec.rules import parse_rule
 from lab.spec.schema import Experiment
 from lab.store import canonical_json
 
+if TYPE_CHECKING:
+    from lab.engines.scenario import Scenario
+
 POOL_WORTH_S = 3.0  # below this much remaining work a pool costs more than it saves
+CLUSTER_BLOCK = 10  # runs that are handed to a cluster at once, at least: each handing over takes some milliseconds
 CURVE_RUNS_MAX = 40
 CURVE_POINTS_MAX = 400
 AUTO, REFERENCE, COMPILED = "auto", "reference", "compiled"
+CHANGELOG = "changelog"  # the protocol whose leader's log is a ground truth to diverge from
 EXECUTORS = (AUTO, REFERENCE, COMPILED)
 Progress = Callable[[int, int], None]
 Runner = Callable[[Experiment, int], History]
@@ -46,6 +53,7 @@ class RunRow:
     event_count: int
     notes: tuple[str, ...]
     environment: dict[str, str]
+    ringings: tuple[Ringing, ...] = ()
 
 
 Judging = Callable[[History], RunRow]
@@ -80,20 +88,34 @@ class RunSet:
     def digest(self) -> str:
         """Return the SHA-256 over every run's digest and measures: equal sets of runs have equal digests."""
         parts = [
-            (row.seed, row.digest, {name: [value.value, value.censored] for name, value in row.values.items()})
-            for row in self.rows
+            (
+                row.seed,
+                row.digest,
+                {name: [v.value, v.censored] for name, v in row.values.items() if not metrics.is_counter(name)},
+            )
+            for row in self.rows  # counters are in the digest of the history
         ]
         return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
 
 
+def units_of(protocol: str) -> dict[str, str]:
+    """Return the unit of every measure that runs of a protocol have, its counters among them."""
+    counters = PROTOCOLS[protocol][0].counters
+    return metrics.measure_units(protocol, counters, has_client=settings_of(protocol).has_client)
+
+
 def judge(history: History) -> RunRow:
     """Return the row of one run: every metric and every checker applied to its history."""
-    times_ns, shares = metrics.divergence_curve(history)
+    has_truth = history.protocol == CHANGELOG
+    curve: tuple[Any, Any] = metrics.divergence_curve(history) if has_truth else ((), ())
+    times_ns, shares = curve
     keep = _thin(len(times_ns))
     return RunRow(
         seed=history.seed,
         values=metrics.run_values(history),
-        fault_convergence=tuple(metrics.convergence_of(history, index) for index in range(len(history.faults))),
+        fault_convergence=tuple(
+            metrics.convergence_of(history, index) if has_truth else UNDEFINED for index in range(len(history.faults))
+        ),
         faults=history.faults,
         validities=checkers.check_all(history),
         curve_ns=tuple(int(times_ns[index]) for index in keep),
@@ -104,6 +126,14 @@ def judge(history: History) -> RunRow:
         notes=history.notes,
         environment=history.environment,
     )
+
+
+def _row(experiment: Experiment, history: History, judging: Judging) -> RunRow:
+    """Return a run's row, with the alarms that rang where the experiment has any and the run is judged."""
+    row = judging(history)
+    if not experiment.measure.alarms or judging is not judge:
+        return row
+    return replace(row, ringings=ringings(history, [parse_rule(text) for text in experiment.measure.alarms]))
 
 
 def measure(history: History) -> RunRow:
@@ -135,9 +165,9 @@ def _thin(count: int) -> list[int]:
 def simulate(experiment: Experiment, seed: int) -> History:
     """Run one seed on the reference executor."""
     from lab.engines import reference
-    from lab.engines.scenario import prepare
+    from lab.engines.scenario import prepare_seed
 
-    return reference.run(prepare(experiment), seed)
+    return reference.run(prepare_seed(experiment, seed), seed)
 
 
 def choose_executor(experiment: Experiment, wanted: str, say: Callable[[str], None] = lambda _: None) -> str:
@@ -148,10 +178,10 @@ def choose_executor(experiment: Experiment, wanted: str, say: Callable[[str], No
     if wanted == REFERENCE:
         return REFERENCE
     from lab.engines import compiled
-    from lab.protocols import PROTOCOLS
+    from lab.engines.scenario import prepare_seed
 
     try:
-        compiled.load(PROTOCOLS[experiment.system.protocol][0], say)
+        compiled.load_for(prepare_seed(experiment, 1), say)
     except compiled.LiftError:
         if wanted == COMPILED:
             raise
@@ -160,9 +190,17 @@ def choose_executor(experiment: Experiment, wanted: str, say: Callable[[str], No
 
 
 def _histories(experiment: Experiment, seeds: Sequence[int], executor: str) -> Iterator[History]:
-    from lab.engines.scenario import prepare
+    from lab.engines.scenario import prepare, prepare_seed
+    from lab.spec.drawing import is_drawn
 
-    scenario = prepare(experiment)
+    if is_drawn(experiment):  # another scenario for every seed
+        for seed in seeds:
+            yield from _histories_of(prepare_seed(experiment, seed), [seed], executor)
+        return
+    yield from _histories_of(prepare(experiment), seeds, executor)
+
+
+def _histories_of(scenario: Scenario, seeds: Sequence[int], executor: str) -> Iterator[History]:
     if executor == COMPILED:
         from lab.engines import compiled
 
@@ -175,7 +213,7 @@ def _histories(experiment: Experiment, seeds: Sequence[int], executor: str) -> I
 
 
 def _judge_many(experiment: Experiment, seeds: Sequence[int], executor: str, judging: Judging) -> list[RunRow]:
-    return [judging(history) for history in _histories(experiment, seeds, executor)]
+    return [_row(experiment, history, judging) for history in _histories(experiment, seeds, executor)]
 
 
 def run_simulated(
@@ -186,16 +224,24 @@ def run_simulated(
     workers: int | None = None,
     progress: Progress | None = None,
     judging: Judging = judge,
+    pool: Pool | None = None,
 ) -> RunSet:
     """Run every seed on the simulator. Results depend neither on `executor` nor on `workers` (default: one a core).
 
-    `judging` makes the row of a run: `judge`, or `measure` where only measures are needed.
+    `judging` makes the row of a run: `judge`, or `measure` where only measures are needed. With a `pool` (a cluster)
+    all runs are done there; else processes are started where enough work is left.
     """
     executor = choose_executor(experiment, executor)
     result = RunSet(experiment, "sim", executor)
     started = time.monotonic()
+    if pool is not None:
+        for row in _pooled(pool, experiment, seeds, executor, judging, CLUSTER_BLOCK):
+            result.rows.append(row)
+            _report(progress, len(result.rows), len(seeds))
+        result.wall_s = time.monotonic() - started
+        return result
     for number, history in enumerate(_histories(experiment, seeds, executor)):
-        result.rows.append(judging(history))
+        result.rows.append(_row(experiment, history, judging))
         _report(progress, number + 1, len(seeds))
         left = len(seeds) - number - 1
         if workers != 1 and (time.monotonic() - started) / (number + 1) * left > POOL_WORTH_S:
@@ -217,14 +263,17 @@ def _report(progress: Progress | None, done: int, total: int) -> None:
 def _run_pool(
     experiment: Experiment, seeds: Sequence[int], executor: str, workers: int, judging: Judging
 ) -> Generator[RunRow]:
-    size = max(1, min(64, len(seeds) // (4 * workers) or 1))
-    blocks = [seeds[start : start + size] for start in range(0, len(seeds), size)]
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"))
-    try:
-        for future in [pool.submit(_judge_many, experiment, block, executor, judging) for block in blocks]:
-            yield from future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # an interrupted sweep ends with the blocks in hand, not with all of them
+    with open_pool("processes", workers) as pool:
+        yield from _pooled(pool, experiment, seeds, executor, judging)
+
+
+def _pooled(
+    pool: Pool, experiment: Experiment, seeds: Sequence[int], executor: str, judging: Judging, least: int = 1
+) -> Generator[RunRow]:
+    size = max(least, min(64, len(seeds) // (4 * pool.width)))
+    blocks = (seeds[start : start + size] for start in range(0, len(seeds), size))
+    for rows in in_order(pool, _judge_many, ((experiment, block, executor, judging) for block in blocks)):
+        yield from rows
 
 
 def run_with(
@@ -236,10 +285,12 @@ def run_with(
     progress: Progress | None = None,
 ) -> RunSet:
     """Run every seed one after the other with `runner` (the container plane)."""
+    from lab.spec.drawing import for_seed
+
     result = RunSet(experiment, plane, executor)
     started = time.monotonic()
     for seed in seeds:
-        result.rows.append(judge(runner(experiment, seed)))
+        result.rows.append(_row(experiment, runner(for_seed(experiment, seed), seed), judge))
         _report(progress, len(result.rows), len(seeds))
     result.wall_s = time.monotonic() - started
     return result

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import secrets
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,6 +44,11 @@ class StoreError(Exception):
 def canonical_json(data: Any) -> str:
     """Return JSON that is the same text for the same data; NaN and infinity are refused."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def again(*more: str) -> str:
+    """Return this command with options that it does not have yet, to be pasted."""
+    return shlex.join(["lab", *sys.argv[1:], *(option for option in more if option not in sys.argv)])
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import store
+from lab.alarms import ALARMS
 from lab.metrics.estimate import Estimate
-from lab.run import CURVE_RUNS_MAX, RunSet
+from lab.run import CHANGELOG, CURVE_RUNS_MAX, RunSet
 from lab.spec.document import fingerprint, resolved
+from lab.spec.drawing import is_drawn
+from lab.spec.rules import parse_rule
 from lab.spec.schema import Experiment
 from lab.spec.space import override
 from lab.store import Results, canonical_json
-from lab.tuning.apply import apply_settings, read_settings
-from lab.tuning.candidate import Progress
+from lab.tuning.apply import ApplyError, apply_settings, read_settings
 from lab.tuning.journal import Journal, journal_path
+from lab.tuning.kinds import Progress
 from lab.tuning.recommend import Recommendation, recommend
+from lab.tuning.robust import parts_of
 from lab.verdict import EXIT_CODES, LAST_LINES, ClaimResult, judge_claims, verdict
 
 if TYPE_CHECKING:
@@ -102,12 +104,20 @@ def store_tuning(experiment: Experiment, found: Recommendation, place: Place) ->
     """Judge and store the confirmation runs of a recommendation: `current` and, if it differs, `proposed`."""
     results = store.create(place.results_root, place.suite)
     assert found.current.runs is not None and found.proposed.runs is not None
-    runs = {"current": found.current.runs}
+    runs = _by_scenario("current", found.current.runs)
     if found.proposed is not found.current:
-        runs["proposed"] = found.proposed.runs
-    summary = summarise(experiment, runs, place.suite, replay_command(place.file, False))
+        runs |= _by_scenario("proposed", found.proposed.runs)
+    again = replay_command(place.file, False)
+    if len(runs) > 2:  # scenarios, which a replay does not know
+        again += "  # with the settings and the scenario of {variant}"
+    summary = summarise(experiment, runs, place.suite, again)
     _write(results, experiment, runs, summary, place.text, found)
     return Outcome(summary, results.folder)
+
+
+def _by_scenario(name: str, runs: RunSet) -> dict[str, RunSet]:
+    """Return the runs of one setting, in each scenario if there are any."""
+    return {f"{name} in {world}" if world else name: part for world, part in parts_of(runs).items()}
 
 
 def tune_suite(
@@ -120,20 +130,26 @@ def tune_suite(
     target: Path | None,
     progress: Progress,
     say: Callable[[str], None],
+    contain: Callable[[Recommendation], Recommendation] = lambda found: found,
 ) -> tuple[Outcome, dict[str, Any]]:
     """Search, confirm, store, and write the settings into `target`; return the outcome and the document of `--json`.
+
+    `contain` is given the recommendation and returns it as containers leave it (`lab.tuning.contain`).
 
     Whatever stops it before the results are stored, finished runs are kept, and `say` is told how to go on.
     """
     if target is not None:
-        read_settings(target)  # refuse what cannot be changed before the work, not after it
+        # Refuse what cannot be changed before the work, not after it.
+        if experiment.system.protocol != CHANGELOG:
+            raise ApplyError(f"a replica's settings hold nothing of the protocol {experiment.system.protocol}")
+        read_settings(target)
     path = journal_path(place.results_root / place.suite, first_seed)
     with Journal(path, experiment, first_seed, resume=resume) as journal:
         try:
             found = recommend(experiment, simulate, first_seed=first_seed, progress=progress, journal=journal)
+            found = contain(found)
         except (KeyboardInterrupt, SystemExit):
-            again = shlex.join(["lab", *dict.fromkeys((*sys.argv[1:], "--resume"))])
-            say(f"\nlab: stopped; all {len(journal.known)} finished runs are kept. To go on: {again}")
+            say(f"\nlab: stopped; all {len(journal.known)} finished runs are kept. To go on: {store.again('--resume')}")
             raise
         outcome = store_tuning(experiment, found, place)
         journal.remove()
@@ -175,10 +191,45 @@ def summarise(experiment: Experiment, runs: Mapping[str, RunSet], suite: str, re
             for name, run_set in runs.items()
         },
         "claims": [claim.as_json() for claim in claims],
+        "alarms": alarms_json(experiment, runs),
         "faults": _faults(first),
         "notes": _notes(runs, claims),
         "recommendation": None,
     }
+
+
+def alarms_json(experiment: Experiment, runs: Mapping[str, RunSet]) -> list[dict[str, Any]]:
+    """Return, per rule and variant, in how many runs it rang, for how long, and the page to open.
+
+    `ringing_ns_p50` and `worst` are over the runs in which it rang; `outside_faults` counts runs in which it rang more
+    than two seconds away from every fault, `seed` is the first run in which it did so, else in which it rang at all.
+    """
+    found = []
+    for text in experiment.measure.alarms:
+        rule = parse_rule(text)
+        alarm = ALARMS[rule.alarm]
+        for name, run_set in runs.items():
+            rung = [(row.seed, [one for one in row.ringings if one.rule == rule.text]) for row in run_set.rows]
+            rung = [(seed, some) for seed, some in rung if some]
+            outside = [seed for seed, some in rung if not all(one.in_fault for one in some)]
+            lengths = sorted(sum(one.stop_ns - one.start_ns for one in some) for _, some in rung)
+            extremes = [one.worst for _, some in rung for one in some]
+            found.append(
+                {
+                    "alarm": rule.alarm,
+                    "rule": rule.text,
+                    "variant": name,
+                    "unit": alarm.unit,
+                    "runs": len(run_set.rows),
+                    "rang": len(rung),
+                    "outside_faults": len(outside),
+                    "ringing_ns_p50": lengths[len(lengths) // 2] if lengths else 0,
+                    "worst": (max(extremes) if rule.sign == ">" else min(extremes)) if extremes else None,
+                    "seed": next(iter(outside or [seed for seed, _ in rung]), None),
+                    "runbook": f"docs/runbooks/{alarm.runbook}",
+                }
+            )
+    return found
 
 
 def measures_json(measured: Mapping[str, Estimate]) -> dict[str, Any]:
@@ -195,7 +246,9 @@ def digest_of(runs: Mapping[str, RunSet]) -> str:
 
 
 def _faults(run_set: RunSet) -> list[dict[str, Any]]:
-    """Return the faults of the first run, with how often each bit over all runs."""
+    """Return the faults of the first run, with how often each bit over all runs; of drawn faults one record a kind."""
+    if is_drawn(run_set.experiment):
+        return _drawn_faults(run_set)
     found = []
     for index, fault in enumerate(run_set.rows[0].faults):
         bits = [row.faults[index].bit for row in run_set.rows]
@@ -203,6 +256,22 @@ def _faults(run_set: RunSet) -> list[dict[str, Any]]:
         record = replace(fault, bit=sum(told) if told else None)
         found.append(asdict(record))
     return found
+
+
+def _drawn_faults(run_set: RunSet) -> list[dict[str, Any]]:
+    """Return a record for each kind of fault in any run."""
+    found = []
+    for kind in _kinds(run_set):
+        all_of = [fault for row in run_set.rows for fault in row.faults if fault.kind == kind]
+        told = [fault.bit for fault in all_of if fault.bit is not None]
+        label = f"{kind} (drawn {len(all_of)} times in {len(run_set.rows)} runs)"
+        found.append(asdict(replace(all_of[0], label=label, bit=sum(told) if told else None)))
+    return found
+
+
+def _kinds(run_set: RunSet) -> list[str]:
+    """Return the kinds of faults in any run, in order of name."""
+    return sorted({fault.kind for row in run_set.rows for fault in row.faults})
 
 
 def _notes(runs: Mapping[str, RunSet], claims: Sequence[ClaimResult]) -> list[str]:
@@ -240,14 +309,18 @@ def runs_table(runs: Mapping[str, RunSet]) -> pd.DataFrame:
 
 
 def faults_table(runs: Mapping[str, RunSet]) -> pd.DataFrame:
-    """Return one row a fault and run, with the convergence after it in nanoseconds."""
+    """Return one row a fault and run, with the convergence after it in nanoseconds; `index` is the number of the fault,
+    and where every run draws its own faults that of the kind.
+    """
     import pandas as pd
+
+    kinds = {name: _kinds(run_set) if is_drawn(run_set.experiment) else [] for name, run_set in runs.items()}
 
     rows = [
         {
             "variant": variant,
             "seed": row.seed,
-            "index": index,
+            "index": kinds[variant].index(fault.kind) if kinds[variant] else index,
             "kind": fault.kind,
             "label": fault.label,
             "start_ns": fault.start_ns,

@@ -6,22 +6,23 @@ time and memory. Light to import: no numerical or container library.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from lab.core.laws import parse_law
+from lab.core.laws import FILES, parse_law
 from lab.faults import FAULTS
-from lab.spec.checks import problems
+from lab.protocols import PROTOCOLS, settings_of
+from lab.spec.checks import Checkers, Measures, problems
+from lab.spec.conditions import condition_problems
 from lab.spec.document import fingerprint, json_schema, resolved
 from lab.spec.errors import ERRORS_SHOWN, SpecError, SpecErrors, Step
 from lab.spec.errors import Path as Place
+from lab.spec.histograms import read_law
 from lab.spec.nodes import Node, read_nodes, to_python
-from lab.spec.samples import read_samples
+from lab.spec.scenarios import scenario_problems
 from lab.spec.schema import Experiment
 from lab.spec.sentences import sentence, text_or_list
 from lab.spec.shape import keys_at
@@ -50,13 +51,11 @@ _STAND_INS: dict[str, Any] = {
 }
 
 
-def load_experiment(
-    path: Path, measures: Mapping[str, str] | None = None, checkers: Collection[str] | None = None
-) -> Experiment:
+def load_experiment(path: Path, measures: Measures = None, checkers: Checkers = None) -> Experiment:
     """Return the experiment in the file at `path`; raise SpecErrors with everything that is wrong with it.
 
     `measures` maps each measure that claims may name to its unit; None checks the form of claims alone. `checkers` are
-    the names that `measure.allow` may hold; None accepts all.
+    the names that `measure.allow` may hold; None accepts all. Both may be functions of the protocol.
     """
     return load_text(read_bytes(path), str(path), Path(path).parent, measures, checkers)
 
@@ -65,8 +64,8 @@ def load_text(
     text: bytes | str,
     name: str,
     folder: Path,
-    measures: Mapping[str, str] | None = None,
-    checkers: Collection[str] | None = None,
+    measures: Measures = None,
+    checkers: Checkers = None,
 ) -> Experiment:
     """Return the experiment that `text` describes. `name` stands in errors; sample files are looked up in `folder`."""
     source = decode(text, name)
@@ -84,9 +83,9 @@ class _Loader:
 
     def __init__(self, source: Source, root: Node, folder: Path, errors: list[SpecError]) -> None:
         self.source, self.root, self.folder, self.errors = source, root, folder, errors
-        self.read: dict[str, tuple[int, ...]] = {}
+        self.read: dict[tuple[str, ...], dict[str, Any]] = {}
 
-    def load(self, measures: Mapping[str, str] | None, checkers: Collection[str] | None) -> Experiment:
+    def load(self, measures: Measures, checkers: Checkers) -> Experiment:
         """Return the experiment, or raise SpecErrors."""
         data = to_python(self.root)
         self._fill_samples(data)
@@ -99,7 +98,8 @@ class _Loader:
             experiment, kept = _salvage(data, {detail["loc"] for detail in details})
         if experiment is not None:
             found = problems(experiment, measures, checkers)
-            found += islice(chain(space_problems(experiment), variant_problems(experiment)), ERRORS_SHOWN)
+            checks = (space_problems, variant_problems, condition_problems, scenario_problems)
+            found += islice(chain.from_iterable(check(experiment) for check in checks), ERRORS_SHOWN)
             for path, message in found:
                 if kept is not None and path[0] == "faults":
                     path = ("faults", kept[int(path[1])], *path[2:])
@@ -111,31 +111,46 @@ class _Loader:
     # -- measured samples
 
     def _fill_samples(self, data: dict[str, Any]) -> None:
-        """Replace the texts of samples laws by laws with their values."""
+        """Replace the texts of laws that name files by laws with what the files hold, those of scenarios too."""
+        self._fill_part(data, ())
+        tune = data.get("tune")
+        scenarios = tune.get("scenarios") if isinstance(tune, dict) else None
+        for name, scenario in scenarios.items() if isinstance(scenarios, dict) else ():
+            if isinstance(scenario, dict):
+                self._fill_part(scenario, ("tune", "scenarios", name))
+
+    def _fill_part(self, data: dict[str, Any], path: Place) -> None:
         network = data.get("network")
-        links = network.get("links") if isinstance(network, dict) else None
-        for name, link in links.items() if isinstance(links, dict) else ():
-            self._fill(link, "delay", ("network", "links", name))
+        for section, key in (("links", "delay"), ("nodes", "service")):
+            entries = network.get(section) if isinstance(network, dict) else None
+            for name, entry in entries.items() if isinstance(entries, dict) else ():
+                self._fill(entry, key, (*path, "network", section, name))
+        base = network.get("base") if isinstance(network, dict) else None
+        if isinstance(network, dict) and isinstance(base, str):
+            self._fill(network, "base", (*path, "network"))
+        for name in list(base) if isinstance(base, dict) else ():
+            self._fill(base, name, (*path, "network", "base"))
         faults = data.get("faults")
         for index, fault in enumerate(faults) if isinstance(faults, list) else ():
-            if isinstance(fault, dict):
-                self._fill(fault.get("delay"), "by", ("faults", index, "delay"))
+            for kind, parameters in fault.items() if isinstance(fault, dict) else ():
+                self._fill(parameters, "by", (*path, "faults", index, kind))
 
     def _fill(self, part: Any, key: str, path: Place) -> None:
         text = part.get(key) if isinstance(part, dict) else None
-        if not isinstance(text, str) or not text.strip().startswith("samples("):
+        if not isinstance(text, str) or not any(f"{shape}(" in text for shape in FILES):
             return
         try:
             law = parse_law(text)
         except ValueError:
             return  # validation says so
-        if law.source not in self.read:
-            self.read[law.source] = ()
-            try:
-                self.read[law.source] = read_samples(law.source, self.folder)
-            except ValueError as error:
-                self._note((*path, key), str(error))
-        part[key] = replace(law, values_ns=self.read[law.source])
+        for measured in law.files():
+            if measured.file_key() not in self.read:
+                self.read[measured.file_key()] = {}
+                try:
+                    self.read[measured.file_key()] = read_law(measured, self.folder)
+                except ValueError as error:
+                    self._note((*path, key), str(error))
+        part[key] = law.filled(self.read)
 
     # -- errors of single values
 
@@ -186,10 +201,12 @@ class _Loader:
 
     def _with_kind(self, loc: Place, kind: str) -> Place:
         """Put the fault's kind, which validation errors leave out, into their place."""
-        fault = self._node(loc[:2]) if len(loc) >= 2 and loc[0] == "faults" else None
+        start = 3 if loc[:2] == ("tune", "scenarios") else 0
+        cut = start + 2
+        fault = self._node(loc[:cut]) if len(loc) >= cut and loc[start] == "faults" else None
         if fault is None or len(fault.entries) != 1:
             return loc
-        return (*loc[:2], next(iter(fault.entries)), *loc[2:])
+        return (*loc[:cut], next(iter(fault.entries)), *loc[cut:])
 
     def _node(self, path: Place) -> Node | None:
         node = self.root
@@ -234,6 +251,10 @@ def _salvage(data: dict[str, Any], places: set[Place]) -> tuple[Experiment | Non
     for key, value in _STAND_INS.items():
         if key in wrong:
             parts[key] = value
+    system = data.get("system")
+    protocol = system.get("protocol") if isinstance(system, dict) else None
+    if "workload" in wrong and protocol in PROTOCOLS and not settings_of(protocol).has_client:
+        parts["workload"] = {"duration": "24h"}
     variants = data.get("variants")
     if isinstance(variants, dict) and not wrong.isdisjoint({"variants", "policy", "workload"}):
         parts["variants"] = {name: {} for name in variants}  # claims may name them; their values are not judged

@@ -1,17 +1,18 @@
-"""Measured delays: the CSV files that `samples(file.csv)` laws name."""
+"""Measured delays: the files that laws name, and the CSV files of `samples(file.csv)`."""
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import dropwhile
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from lab.core.quantiles import LARGEST_NS
 from lab.core.units import duration_text, shown
 
+Content = TypeVar("Content")
 COLUMN = "delay_ns"
 BYTES_MAX = 16 << 20
 ROWS_MIN, ROWS_MAX = 2, 1_000_000
@@ -26,12 +27,17 @@ def read_samples(source: str, folder: Path) -> tuple[int, ...]:
     the header say where the data comes from and are skipped. Raise ValueError with a sentence that names the file and
     its line.
     """
+    return read_file(source, folder, lambda file: tuple(_values(file, shown(source))))
+
+
+def read_file(source: str, folder: Path, read: Callable[[TextIO], Content]) -> Content:
+    """Return what `read` makes of the opened file `source` inside `folder`; every failure is a ValueError."""
     path = _inside(source, folder)
     try:
         if path.stat().st_size > BYTES_MAX:
             raise ValueError(f"{shown(source)} is over 16 MiB; thin the samples out, 10,000 rows are plenty")
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return tuple(_values(file, shown(source)))
+            return read(file)
     except UnicodeDecodeError:
         raise ValueError(f"{shown(source)} is not UTF-8 text; save it as UTF-8") from None
     except csv.Error as error:
@@ -43,7 +49,7 @@ def read_samples(source: str, folder: Path) -> tuple[int, ...]:
 def _inside(source: str, folder: Path) -> Path:
     """Return the resolved path of an ordinary file inside `folder`."""
     if not source.isprintable():
-        raise ValueError(f"{shown(source)} holds an unprintable character; name a CSV file")
+        raise ValueError(f"{shown(source)} holds an unprintable character; name a data file")
     try:
         root = folder.resolve()
         path = (root / source).resolve()

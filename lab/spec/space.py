@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import cache
@@ -17,14 +17,23 @@ from lab.core.units import duration_text, parse_duration_ns, parse_share_ppm, sh
 from lab.spec.checks import problems
 from lab.spec.errors import Path, Problem, nearest, path_text
 from lab.spec.nodes import plain_value
-from lab.spec.schema import Experiment, Tune
+from lab.spec.schema import SECTIONS, Experiment, Tune
 from lab.spec.sentences import sentence
 from lab.spec.shape import leaves
 
 DRAW_BITS = 63
 DIGITS = 3  # significant digits of drawn durations and shares
-TUNABLE: tuple[Path, ...] = (("policy",), ("system", "mode"), ("workload", "client"))
-SETTABLE: tuple[Path, ...] = (*TUNABLE, *(("workload", key) for key in ("arrivals", "duration", "keys", "skew")))
+TUNABLE: tuple[Path, ...] = (
+    ("policy",),
+    ("system", "mode"),
+    *(("system", name) for name in SECTIONS),
+    ("workload", "client"),
+)
+SETTABLE: tuple[Path, ...] = (
+    *TUNABLE,
+    ("system", "wire"),
+    *(("workload", key) for key in ("arrivals", "duration", "keys", "skew")),
+)
 
 _RANGE = re.compile(r"\s*(\S+?)\s*\.\.\s*(\S+?)(?:\s+(log|linear))?\s*")
 _USAGE = "write a range such as 20ms..2s, 20ms..2s log, 1..12 or 0%..20%, or a list of choices"
@@ -75,7 +84,7 @@ def variant_problems(experiment: Experiment) -> Iterator[Problem]:
         possible = True
         for path, text in values.items():
             try:
-                _accepted(experiment, path, text)
+                accepted(experiment, path, text)
             except ValueError as error:
                 possible = False
                 yield ("variants", name, path), str(error)
@@ -110,7 +119,7 @@ def share_of(parameter: Parameter, text: str) -> float:
         return (parameter.choices.index(text) + 0.5) / len(parameter.choices) if text in parameter.choices else 0.5
     if text == "null":
         return 0.5
-    _, value = _measured(text, text)
+    _, value = measured(text, text)
     value = min(max(value, parameter.low), parameter.high)
     if parameter.kind == "log":
         return log(value / parameter.low) / log(parameter.high / parameter.low)
@@ -130,18 +139,18 @@ def grid(parameter: Parameter, count: int) -> list[str]:
 
 def current_value(experiment: Experiment, path: str) -> str:
     """Return the setting at a path as the experiment file writes it (`null` for none)."""
-    steps = _steps(path, SETTABLE)
+    steps = setting_steps(path, SETTABLE, experiment)
     value: Any = experiment.model_dump(mode="json", include={steps[0]})
     for step in steps:
-        value = value[step]
+        value = None if value is None else value[step]  # a section that is left out has no settings
     return "null" if value is None else str(value)
 
 
 def override(experiment: Experiment, values: Mapping[str, str]) -> Experiment:
     """Return a copy with the settings at dotted paths replaced by texts; raise ValueError for what contradicts itself.
 
-    Everything under policy and workload.client can be replaced, and system.mode and the workload's arrivals, duration,
-    keys and skew. The rest, measured samples included, stays as it is.
+    Everything under policy and workload.client can be replaced, and system.mode, system.wire and the workload's
+    arrivals, duration, keys and skew. The rest, measured samples included, stays as it is.
     """
     changed = _replaced(experiment, values)
     found = problems(changed)
@@ -154,10 +163,11 @@ def _replaced(experiment: Experiment, values: Mapping[str, str]) -> Experiment:
     """Replace settings and validate the sections they are in, without looking for contradictions between sections."""
     sections: dict[str, dict[str, Any]] = {}
     for path, text in values.items():
-        first, *rest = _steps(path, SETTABLE)
-        part = sections.setdefault(first, experiment.model_dump(mode="json", include={first})[first])
+        first, *rest = setting_steps(path, SETTABLE, experiment)
+        # Only what was written: what a protocol does not use must not look as if it were.
+        part = sections.setdefault(first, _explicit(experiment, first))
         for step in rest[:-1]:
-            part = part[step]
+            part = part.setdefault(step, {})
         part[rest[-1]] = plain_value(text)
     update: dict[str, Section] = {}
     for first, data in sections.items():
@@ -173,13 +183,27 @@ def _replaced(experiment: Experiment, values: Mapping[str, str]) -> Experiment:
     return experiment.model_copy(update=update)
 
 
+def _explicit(experiment: Experiment, section: str) -> dict[str, Any]:
+    found: dict[str, Any] = experiment.model_dump(mode="json", include={section}, exclude_unset=True).get(section, {})
+    return found
+
+
 @cache
 def _known(places: tuple[Path, ...]) -> tuple[str, ...]:
     return tuple(".".join(map(str, leaf)) for place in places for leaf in leaves(place))
 
 
-def _steps(path: str, places: tuple[Path, ...]) -> tuple[str, ...]:
-    known = _known(places)
+def setting_steps(path: str, places: tuple[Path, ...], experiment: Experiment | None = None) -> tuple[str, ...]:
+    """Return the keys of a dotted path to a setting in `places`; raise ValueError with the nearest one.
+
+    With an experiment only the settings that its protocol reads are possible.
+    """
+    known: Sequence[str] = _known(places)
+    if experiment is not None:
+        protocol = experiment.system.protocol
+        if path in known and not _is_read(experiment, path):
+            raise ValueError(f"the protocol {protocol} does not use {path}; remove it")
+        known = [other for other in known if _is_read(experiment, other)]
     if path not in known:
         what = "can be tuned" if places == TUNABLE else "can vary"
         hint = nearest(path, known) or "write one of " + ", ".join(known)
@@ -187,10 +211,15 @@ def _steps(path: str, places: tuple[Path, ...]) -> tuple[str, ...]:
     return tuple(path.split("."))
 
 
+def _is_read(experiment: Experiment, path: str) -> bool:
+    system = experiment.system
+    return path == "workload.duration" or path.startswith(f"system.{system.protocol}.") or system.settings.accepts(path)
+
+
 def _parameter(path: str, written: str | list[str], experiment: Experiment) -> Parameter:
-    _steps(path, TUNABLE)
+    setting_steps(path, TUNABLE, experiment)
     if isinstance(written, list):
-        choices = tuple(_accepted(experiment, path, text) for text in written)
+        choices = tuple(accepted(experiment, path, text) for text in written)
         twice = next((text for index, text in enumerate(choices) if text in choices[:index]), None)
         if twice is not None:
             raise ValueError(f"the choice {twice} is written twice; write each once")
@@ -199,9 +228,9 @@ def _parameter(path: str, written: str | list[str], experiment: Experiment) -> P
     if match is None:
         raise ValueError(f"{shown(written)} is not a range; {_USAGE}")
     low_text, high_text, scale = match.groups()
-    low_text, high_text = (_accepted(experiment, path, text) for text in (low_text, high_text))
-    dimension, low = _measured(low_text, written)
-    high_dimension, high = _measured(high_text, written)
+    low_text, high_text = (accepted(experiment, path, text) for text in (low_text, high_text))
+    dimension, low = measured(low_text, written)
+    high_dimension, high = measured(high_text, written)
     assert dimension == high_dimension, "one field takes one kind of number"
     if low >= high:
         raise ValueError(f"{shown(written)} is not a range: {low_text} is not below {high_text}; write the lower first")
@@ -210,7 +239,7 @@ def _parameter(path: str, written: str | list[str], experiment: Experiment) -> P
     return Parameter(path, "log" if scale == "log" else "linear", low, high, dimension=dimension)
 
 
-def _accepted(experiment: Experiment, path: str, text: str) -> str:
+def accepted(experiment: Experiment, path: str, text: str) -> str:
     """Return `text` in its usual form if the setting takes it; raise ValueError with the setting's own sentence."""
     try:
         return current_value(_replaced(experiment, {path: text}), path)
@@ -219,7 +248,8 @@ def _accepted(experiment: Experiment, path: str, text: str) -> str:
         raise ValueError(f"{shown(text)[1:-1]} is not a value of {path}: {reason}") from None
 
 
-def _measured(text: str, written: str) -> tuple[Literal["duration", "share", "count"], int]:
+def measured(text: str, written: str) -> tuple[Literal["duration", "share", "count"], int]:
+    """Return the kind of number and its value; raise ValueError for words, quoting what was `written`."""
     if text.isdecimal():
         return "count", int(text)
     if text.endswith("%"):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lab.metrics import METRICS, measure_units, split_measure
-from lab.run import RunSet
+import numpy as np
+
+from lab.metrics import METRICS, split_measure
+from lab.run import RunSet, units_of
 from lab.spec.claims import Claim, parse_claim
 from lab.spec.schema import Experiment, Tune
+from lab.tuning.kinds import Run
 from lab.tuning.resample import aggregated, column, floors, point_value, seed_draws
+from lab.tuning.robust import append, combined, first_runs, parts_of, share_of_worst
 
 SURE = 0.95
 CONDITION_RESAMPLES = 200
-Run = Callable[[Experiment, Sequence[int]], RunSet]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(slots=True)
@@ -55,11 +57,6 @@ def loss(measure: str, value: float | None) -> float | None:
     return 1 - value if METRICS[split_measure(measure)[0]].direction == "higher" else value
 
 
-def first_runs(runs: RunSet, count: int) -> RunSet:
-    """Return the first `count` runs: settings are compared on the seeds that both have met."""
-    return runs if len(runs.rows) <= count else RunSet(runs.experiment, runs.plane, runs.executor, runs.rows[:count])
-
-
 def evaluate(candidate: Candidate, current: Candidate, tune: Tune) -> None:
     """Fill a candidate's objectives, broken conditions and score from its runs and the current settings' on its
     seeds.
@@ -68,16 +65,23 @@ def evaluate(candidate: Candidate, current: Candidate, tune: Tune) -> None:
     runs = candidate.runs
     reference = first_runs(current.runs, len(runs.rows))
     candidate.objectives = losses(runs, tune.minimise)
-    units = measure_units()
+    units = units_of(runs.experiment.system.protocol)
     candidate.broken, candidate.doubtful = [], []
     for text in tune.subject_to:
         claim = parse_claim(text, units)
-        value = point(runs, claim.measure)
-        if value is None or not claim.holds(value):
-            candidate.broken.append(text)
-        if _share_holding(runs, claim) < SURE:
-            candidate.doubtful.append(text)
+        for scenario, part in parts_of(runs).items():
+            value = point(part, claim.measure)
+            where = in_scenario_text(text, scenario)
+            if value is None or not claim.holds(value):
+                candidate.broken.append(where)
+            if _share_holding(part, claim) < SURE:
+                candidate.doubtful.append(where)
     candidate.score = score(candidate.objectives, losses(reference, tune.minimise))
+
+
+def in_scenario_text(text: str, scenario: str) -> str:
+    """Return `text in scenario`; there is no scenario where none is declared."""
+    return f"{text} in {scenario}" if scenario else text
 
 
 def _share_holding(runs: RunSet, claim: Claim) -> float:
@@ -91,8 +95,15 @@ def _share_holding(runs: RunSet, claim: Claim) -> float:
 
 
 def losses(runs: RunSet, measures: Iterable[str]) -> dict[str, float | None]:
-    """Return each objective's number to minimise over the runs."""
-    return {measure: loss(measure, point(runs, measure)) for measure in measures}
+    """Return each objective's number to minimise over the runs, and over their scenarios."""
+    parts, share = parts_of(runs).values(), share_of_worst(runs)
+    found: dict[str, float | None] = {}
+    for measure in measures:
+        told = [loss(measure, point(part, measure)) for part in parts]
+        values = np.array([[np.nan if value is None else value] for value in told])
+        whole = float(combined(values, share)[0])
+        found[measure] = None if math.isnan(whole) else whole
+    return found
 
 
 def point(runs: RunSet, measure: str) -> float | None:
@@ -136,5 +147,4 @@ def extend(candidate: Candidate, seeds: Sequence[int], run: Run) -> None:
     if candidate.runs is None:
         candidate.runs = fresh
     else:
-        candidate.runs.rows += fresh.rows
-        candidate.runs.wall_s += fresh.wall_s
+        append(candidate.runs, fresh)

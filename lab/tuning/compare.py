@@ -8,14 +8,17 @@ from typing import Any
 
 from lab.metrics import holm
 from lab.metrics.estimate import Estimate
+from lab.spec.conditions import Space
 from lab.spec.schema import Experiment, Tune
 from lab.spec.space import override
-from lab.tuning.candidate import Candidate, Run, evaluate, extend
-from lab.tuning.confirm import relative_gain
+from lab.tuning.candidate import Candidate, evaluate, extend
+from lab.tuning.confirm import CONFIDENCE, relative_gain
+from lab.tuning.kinds import Run
 from lab.tuning.presets import PRESETS, Preset
 
 LEVEL = 0.05
 BETTER, WORSE, ALIKE, BREAKS, UNTOLD = "better", "worse", "no difference shown", "preset breaks a condition", "not told"
+IMPOSSIBLE = "preset is not possible here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,13 @@ class Comparison:
     p_value: float | None
     p_adjusted: float | None
     broken: list[str]
+    impossible: str = ""  # why the preset cannot be used here: it was not run
 
     @property
     def outcome(self) -> str:
         """Say what fresh seeds show about the proposal against the preset."""
+        if self.impossible:
+            return IMPOSSIBLE
         if self.broken:
             return BREAKS
         if self.gain.low is None or self.gain.high is None or self.p_adjusted is None:
@@ -46,12 +52,14 @@ class Comparison:
             "name": self.name,
             "product": self.preset.product,
             "version": self.preset.version,
+            "source": self.preset.source,
             "settings": self.preset.values,
             "left_out": self.preset.left_out,
             "gain": asdict(self.gain),
             "p_value": self.p_value,
             "p_adjusted": self.p_adjusted,
             "breaks": self.broken,
+            "impossible": self.impossible,
             "outcome": self.outcome,
         }
 
@@ -59,14 +67,25 @@ class Comparison:
 def compare_presets(
     experiment: Experiment, tune: Tune, proposed: Candidate, seeds: Sequence[int], run: Run, key: int
 ) -> list[Comparison]:
-    """Return the comparison with every preset. p-values are adjusted by Holm's method over all presets."""
+    """Return the comparison with every preset. p-values are adjusted by Holm's method over all presets.
+
+    A preset that contradicts the experiment's other settings, or breaks a constraint, is listed and not run. There is
+    none for a protocol that does not read `policy.retry`.
+    """
     assert proposed.runs is not None
-    found = []
+    if not experiment.system.settings.accepts("policy.retry.attempts"):
+        return []
+    conditions, found, left = Space(tune, experiment), [], []
     for name, preset in PRESETS.items():
         try:
             candidate = Candidate(preset.values, override(experiment, preset.values))
-        except ValueError:
-            continue  # the experiment's other settings contradict the preset
+            why = "; ".join(f"{text} does not hold" for text in conditions.broken(candidate.experiment))
+        except ValueError as error:
+            why = str(error)
+        if why:
+            nothing = Estimate(None, None, None, 0, "share", 0, CONFIDENCE, "not run")
+            left.append(Comparison(name, preset, nothing, None, None, [], why))
+            continue
         extend(candidate, seeds, run)
         assert candidate.runs is not None
         evaluate(candidate, proposed, tune)
@@ -77,4 +96,4 @@ def compare_presets(
     return [
         Comparison(name, preset, gain, p, None if p is None else next(adjusted), broken)
         for name, preset, gain, p, broken in found
-    ]
+    ] + left

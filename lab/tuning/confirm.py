@@ -15,8 +15,9 @@ from lab.metrics import METRICS, holm, paired_difference, paired_p_value, split_
 from lab.metrics.estimate import UNDEFINED, Estimate
 from lab.run import RunSet
 from lab.spec.schema import Tune
-from lab.tuning.candidate import Candidate, evaluate, losses
-from lab.tuning.resample import RESAMPLES, Values, bounds, floors, log_losses, p_value, seed_draws
+from lab.tuning.candidate import Candidate, evaluate, in_scenario_text, losses
+from lab.tuning.resample import RESAMPLES, Values, bounds, floors, log_losses, objective, p_value, seed_draws
+from lab.tuning.robust import ScenarioRuns, parts_of
 
 GAIN, NO_GAIN, INSUFFICIENT = "gain", "no_gain", "insufficient"
 CONFIDENCE = 0.95
@@ -50,9 +51,9 @@ def confirm(current: Candidate, proposed: Candidate, tune: Tune, seed: int) -> C
     objectives = [
         (
             measure,
-            current.runs.measure(measure),
-            proposed.runs.measure(measure),
-            difference(current.runs, proposed.runs, measure, seed),
+            objective_of(current.runs, measure, seed),
+            objective_of(proposed.runs, measure, seed),
+            objective_change(current.runs, proposed.runs, measure, seed),
         )
         for measure in tune.minimise
     ]
@@ -109,6 +110,40 @@ def relative_gain(
     return gain, p_value(told)
 
 
+def objective_of(runs: RunSet, measure: str, seed: int) -> Estimate:
+    """Return an objective over the runs; over scenarios with the interval of resampled seeds."""
+    if not isinstance(runs, ScenarioRuns):
+        return runs.measure(measure)
+    count = len(runs.rows)
+    values = objective(runs, measure, np.vstack([np.arange(count)[None, :], seed_draws(count, seed)]))
+    return _resampled(values if not _is_higher(measure) else 1 - values, measure, count)
+
+
+def objective_change(current: RunSet, proposed: RunSet, measure: str, seed: int) -> Estimate:
+    """Return proposed - current of an objective: per seed, or over scenarios by resampled pairs of seeds."""
+    if not isinstance(current, ScenarioRuns):
+        return difference(current, proposed, measure, seed)
+    count = len(current.rows)
+    draws = np.vstack([np.arange(count)[None, :], seed_draws(count, seed)])
+    values = objective(proposed, measure, draws) - objective(current, measure, draws)
+    return _resampled(-values if _is_higher(measure) else values, measure, count)
+
+
+def _is_higher(measure: str) -> bool:
+    return METRICS[split_measure(measure)[0]].direction == "higher"
+
+
+def _resampled(values: Values, measure: str, count: int) -> Estimate:
+    """Return the first value with the interval of the others."""
+    unit = METRICS[split_measure(measure)[0]].unit
+    method = f"over scenarios, bootstrap of seeds, {RESAMPLES} resamples"
+    told = values[1:][np.isfinite(values[1:])]
+    if not np.isfinite(values[0]) or len(told) < RESAMPLES * 0.99:
+        return Estimate(None, None, None, count, unit, count, CONFIDENCE, method)
+    low, high = bounds(told, count, CONFIDENCE)
+    return Estimate(float(values[0]), low, high, count, unit, 0, CONFIDENCE, method)
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """A measure that is worse with the proposed settings, though nothing was asked about it."""
@@ -126,23 +161,25 @@ def costs(current: Candidate, proposed: Candidate, tune: Tune, seed: int) -> lis
     """Return the metrics nobody asked about that are worse on fresh seeds, corrected for all that were looked at."""
     assert current.runs is not None and proposed.runs is not None
     asked = {split_measure(measure)[0] for measure in tune.minimise}
-    looked: list[tuple[str, float]] = []
-    for name in METRICS:
-        if name in asked or METRICS[name].direction not in ("lower", "higher"):
-            continue
-        before = {row.seed: row.values.get(name, UNDEFINED) for row in current.runs.rows}
-        after = {row.seed: row.values.get(name, UNDEFINED) for row in proposed.runs.rows}
-        p = paired_p_value(before, after, key=seed)
-        if p is not None:
-            looked.append((name, p))
+    looked: list[tuple[str, str, float]] = []
+    befores = parts_of(current.runs)
+    for scenario, part in parts_of(proposed.runs).items():
+        for name in METRICS:
+            if name in asked or METRICS[name].direction not in ("lower", "higher"):
+                continue
+            before = {row.seed: row.values.get(name, UNDEFINED) for row in befores[scenario].rows}
+            after = {row.seed: row.values.get(name, UNDEFINED) for row in part.rows}
+            p = paired_p_value(before, after, key=seed)
+            if p is not None:
+                looked.append((name, scenario, p))
     found = []
-    for (name, _), adjusted in zip(looked, holm([p for _, p in looked]), strict=True):
+    for (name, scenario, _), adjusted in zip(looked, holm([p for _, _, p in looked]), strict=True):
         if adjusted > 1 - CONFIDENCE:
             continue
-        change = difference(current.runs, proposed.runs, name, seed)
+        change = difference(befores[scenario], parts_of(proposed.runs)[scenario], name, seed)
         worse = (change.value or 0.0) * (1 if METRICS[name].direction == "lower" else -1) > 0
         if worse:
-            found.append(Cost(name, change, adjusted))
+            found.append(Cost(in_scenario_text(name, scenario), change, adjusted))
     return found
 
 

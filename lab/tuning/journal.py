@@ -19,7 +19,7 @@ from lab.metrics.estimate import RunValue
 from lab.run import RunRow, RunSet
 from lab.spec.document import fingerprint
 from lab.spec.schema import Experiment
-from lab.tuning.candidate import Run
+from lab.tuning.kinds import Run
 
 SCHEMA = "driftlab.tuning-journal/1"
 EXIT_CODE = 2

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lab.core import draws
+from lab.spec.conditions import Space
 from lab.spec.schema import Experiment, Tune
-from lab.spec.space import DRAW_BITS, Parameter, current_value, override, parse_space, share_of, value_at
+from lab.spec.space import DRAW_BITS, Parameter, current_value, share_of, value_at
 from lab.tuning.candidate import Candidate
 from lab.tuning.resample import FLOOR
 
@@ -30,7 +31,8 @@ class Proposer:
     """Draws distinct candidates of a space. `seen` holds every one handed out, the current settings first."""
 
     def __init__(self, experiment: Experiment, tune: Tune, seed: int) -> None:
-        self.space = parse_space(tune, experiment)
+        self.conditions = Space(tune, experiment)
+        self.space = self.conditions.parameters
         self.experiment = experiment
         self.tune = tune
         self.seed = seed
@@ -41,13 +43,16 @@ class Proposer:
         self._trials: dict[tuple[str, ...], optuna.Trial] = {}
 
     def candidate(self, values: Mapping[str, str]) -> Candidate | None:
-        """Return the candidate with these values, or None if it is known or two of its settings contradict."""
-        key = tuple(values[parameter.path] for parameter in self.space)
+        """Return the candidate with these values, those that do not matter there set back, or None if it is known,
+        two of its settings contradict, or it breaks a constraint.
+        """
+        settled = self.conditions.settle(values)
+        key = tuple(settled[parameter.path] for parameter in self.space)
         if key in self.seen:
             return None
         self.seen.add(key)
         try:
-            return Candidate(dict(values), override(self.experiment, values))
+            return Candidate(settled, self.conditions.build(settled))
         except ValueError:
             return None  # for example a cap below the base
 
@@ -132,7 +137,7 @@ class Proposer:
             if candidate is None:
                 study.tell(trial, state=TrialState.FAIL)
                 continue
-            self._trials[tuple(values.values())] = trial
+            self._trials[tuple(candidate.values.values())] = trial
             found.append(candidate)
         return found
 

@@ -15,6 +15,7 @@ from lab.metrics import METRICS, split_measure
 from lab.metrics.ranks import rank_of
 from lab.metrics.statistics import student_quantile
 from lab.run import RunRow, RunSet
+from lab.tuning.robust import combined, parts_of, share_of_worst
 
 RESAMPLES = 2000
 FLOOR_SHARE = 0.02  # a fall below this share of the reference counts as this much: nothing is infinitely better
@@ -90,13 +91,19 @@ def log_losses(runs: RunSet, least: Mapping[str, float], draws: Indices) -> Valu
     total = np.zeros(len(draws))
     with np.errstate(invalid="ignore"):
         for measure, floor in least.items():
-            name, aggregate = split_measure(measure)
-            found = aggregated(column(runs.rows, name)[draws], aggregate)
-            found = np.where(np.isfinite(found), found, np.nan)
-            if METRICS[name].direction == "higher":
-                found = 1 - found
-            total += np.log(np.maximum(found, floor))
+            total += np.log(np.maximum(objective(runs, measure, draws), floor))
     return total / len(least)
+
+
+def objective(runs: RunSet, measure: str, draws: Indices) -> Values:
+    """Return what is minimised of one measure in each resample, over all scenarios; NaN: not told."""
+    name, aggregate = split_measure(measure)
+    told = []
+    for part in parts_of(runs).values():
+        found = aggregated(column(part.rows, name)[draws], aggregate)
+        told.append(np.where(np.isfinite(found), found, np.nan))
+    losses = np.array(told)
+    return combined(1 - losses if METRICS[name].direction == "higher" else losses, share_of_worst(runs))
 
 
 def bounds(told: Values, count: int, confidence: float) -> tuple[float, float]:

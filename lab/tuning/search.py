@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lab.spec.schema import Experiment, Tune
-from lab.tuning.candidate import Candidate, Progress, Run, careful_order, evaluate, extend, order
+from lab.tuning.candidate import Candidate, careful_order, evaluate, extend, order
+from lab.tuning.kinds import Run
+from lab.tuning.meter import Meter
 from lab.tuning.propose import Proposer
 
 ROUNDS = 8
@@ -20,6 +22,12 @@ SHRINK = 0.7  # how much smaller the steps are in each round
 FINALISTS = 4
 SEEDS_LEAST = 4
 EDGE_STEPS = 6
+
+
+class SearchError(Exception):
+    """There is nothing to search."""
+
+    exit_code = 2
 
 
 def stages(total: int) -> tuple[int, int]:
@@ -30,22 +38,22 @@ def stages(total: int) -> tuple[int, int]:
 class Race:
     """The state of one search: all candidates with their runs so far."""
 
-    def __init__(self, experiment: Experiment, tune: Tune, run: Run, first_seed: int, progress: Progress) -> None:
+    def __init__(self, experiment: Experiment, tune: Tune, run: Run, first_seed: int, meter: Meter) -> None:
         self.proposer = Proposer(experiment, tune, first_seed)
         self.current = self.proposer.current
         self.pool: list[Candidate] = []
         self.tune = tune
+        self.meter = meter
         self._run = run
         self._first_seed = first_seed
-        self._progress = progress
 
     def extend(self, candidates: Sequence[Candidate], seeds: int, what: str) -> None:
         """Run candidates on the first `seeds` seeds, the current settings before them, and judge them."""
         chosen = range(self._first_seed, self._first_seed + seeds)
-        for number, candidate in enumerate((self.current, *candidates)):
+        self.meter.what = what
+        for candidate in (self.current, *candidates):
             extend(candidate, chosen, self._run)
             evaluate(candidate, self.current, self.tune)
-            self._progress(f"{what}: {len(candidates)} settings × {seeds} seeds", number, len(candidates))
 
     def leaders(self, count: int, seeds: int, what: str, key: Callable[[Candidate], Any] = order) -> list[Candidate]:
         """Return the best `count` candidates, each of which has had at least `seeds` seeds."""
@@ -57,10 +65,13 @@ class Race:
             self.extend(behind, seeds, what)
 
     def add(self, candidates: Sequence[Candidate], seeds: int, what: str) -> None:
-        """Try new candidates and let the proposer learn from them."""
-        self.extend(candidates, seeds, what)
-        self.pool += candidates
-        self.proposer.tell(candidates)
+        """Try new candidates, until the budget is spent, and let the proposer learn from them."""
+        for candidate in candidates:
+            if self.meter.spent and self.pool:
+                return
+            self.extend([candidate], seeds, what)
+            self.pool.append(candidate)
+            self.proposer.tell([candidate])
 
 
 def search(race: Race) -> list[Candidate]:
@@ -71,10 +82,12 @@ def search(race: Race) -> list[Candidate]:
     budget = tune.candidates - kept
     first = -(-budget // 2)
     race.add(proposer.design(first), few, "even design")
+    if not race.pool:
+        raise SearchError("no settings but the current ones were found that meet tune.constraints; widen the ranges")
     radius = max(first, 1) ** (-1 / len(proposer.space))
     for turn in range(1, ROUNDS + 1):
         wanted = round((budget - first) * turn / ROUNDS) + first - len(race.pool)
-        if wanted <= 0:
+        if wanted <= 0 or race.meter.spent:
             continue
         what = f"round {turn} of {ROUNDS}"
         leaders = race.leaders(3, full, what)
@@ -109,7 +122,7 @@ def to_the_edge(race: Race, count: int) -> int:
             if (candidate.broken or candidate.doubtful) and candidate.score is not None and candidate.score < safe.score
         ]
         between = race.proposer.between(safe, bold)
-        if between is None:
+        if between is None or race.meter.spent:
             return done
         race.add([between], seeds, "edge of the conditions")
     return count

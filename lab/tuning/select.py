@@ -72,7 +72,7 @@ def select(race: Race, finalists: Sequence[Candidate], seed: int) -> tuple[Candi
         selection = Selection(len(finalists) + 1, seeds, certain)
         if beaten is None or certain is None:
             continue
-        if certain >= needed:
+        if certain >= needed or race.meter.spent:
             break
         alive = [c for c in alive if c is chosen or (c in rivals and beaten[rivals.index(c)].mean() > HOPELESS)]
         dropped += sum(chance for chance in beaten.mean(axis=1).tolist() if chance <= HOPELESS)

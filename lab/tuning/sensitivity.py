@@ -7,18 +7,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from statistics import fmean, pstdev
 from typing import Any
 
 from lab.core import draws
 from lab.metrics.estimate import Estimate
+from lab.spec.conditions import Space
 from lab.spec.schema import Experiment, Tune
-from lab.spec.space import Parameter, grid, override, parse_space, share_of
-from lab.tuning.candidate import Candidate, Run, evaluate, extend, first_runs, losses
+from lab.spec.space import Parameter, grid, share_of
+from lab.tuning.candidate import Candidate, evaluate, extend, losses
 from lab.tuning.confirm import relative_gain
+from lab.tuning.kinds import Run
 from lab.tuning.propose import at_share
 from lab.tuning.resample import floors
+from lab.tuning.robust import first_runs
+from lab.tuning.sobol import SobolIndex, sobol_indices
 
 TOLERANCE = 0.05  # a setting is safe while the objectives are at most this much worse
 GRID = 7
@@ -27,6 +32,7 @@ TRAJECTORIES = 4
 LEVELS = 4
 STEP = LEVELS / (2 * (LEVELS - 1))  # Morris' step, 2/3 of the range
 MORRIS_DRAW = 104
+Value = Callable[[list[float]], float | None]  # of the shares of all ranges: what is minimised, as a logarithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,8 @@ class Sensitivity:
 
     `effect` is the mean size, `spread` the standard deviation of Morris' elementary effects: the change of the
     logarithm of the objectives for a move through the whole range; a spread near the effect says that it depends on the
-    others.
+    others. `sobol` are its indices, where they were asked for. `asleep`: the condition for it to matter, which does not
+    hold at the recommended settings; then there is no what-if table.
     """
 
     path: str
@@ -72,6 +79,8 @@ class Sensitivity:
     is_range: bool
     effect: float | None
     spread: float | None
+    sobol: SobolIndex | None = None
+    asleep: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return one entry of `sensitivity`."""
@@ -83,38 +92,50 @@ class Sensitivity:
             "tolerance": TOLERANCE,
             "effect": self.effect,
             "spread": self.spread,
+            "sobol": asdict(self.sobol) if self.sobol else None,
+            "asleep": self.asleep,
             "what_if": [row.as_json() for row in self.what_if],
         }
 
 
-def sensitivities(tune: Tune, chosen: Candidate, seeds: Sequence[int], run: Run, key: int) -> list[Sensitivity]:
-    """Return what each parameter does around `chosen`, whose runs begin with `seeds`."""
+def sensitivities(
+    experiment: Experiment, tune: Tune, chosen: Candidate, seeds: Sequence[int], run: Run, key: int
+) -> tuple[list[Sensitivity], str]:
+    """Return what each parameter does around `chosen`, whose runs begin with `seeds`; and why there are no Sobol
+    indices, if they were asked for.
+    """
     assert chosen.runs is not None
     reference = Candidate(chosen.values, chosen.experiment, runs=first_runs(chosen.runs, len(seeds)))
-    space = parse_space(tune, chosen.experiment)
+    space = Space(tune, experiment)
     assert reference.runs is not None
     least = floors(losses(reference.runs, tune.minimise))
-    effects = elementary_effects(space, chosen.experiment, least, seeds, run, key)
-    found = []
-    for parameter in space:
+    value = partial(_log_objectives, space, least, seeds, run)
+    effects = elementary_effects(space.parameters, value, key)
+    found = sobol_indices(len(space.parameters), tune.sobol, key, value) if tune.sobol else []
+    note, indices = (found, []) if isinstance(found, str) else ("", found)
+    asleep, rows = space.asleep(chosen.values), []
+    for number, parameter in enumerate(space.parameters):
 
-        def what_if(value: str, parameter: Parameter = parameter) -> WhatIf:
-            return _what_if(reference, parameter, value, tune, seeds, run, key)
+        def what_if(text: str, parameter: Parameter = parameter) -> WhatIf:
+            return _what_if(reference, space, parameter, text, tune, seeds, run, key)
 
-        rows = _refined(parameter, [what_if(value) for value in _values(parameter, chosen)], what_if)
+        own, why = chosen.values[parameter.path], asleep.get(parameter.path, "")
+        tried = [] if why else _refined(parameter, [what_if(text) for text in _values(parameter, chosen)], what_if)
         spread = effects[parameter.path]
-        found.append(
+        rows.append(
             Sensitivity(
                 parameter.path,
-                chosen.values[parameter.path],
-                rows,
-                _safe(parameter, rows, chosen.values[parameter.path]),
+                own,
+                tried,
+                _safe(parameter, tried, own),
                 parameter.kind != "choice",
                 fmean(map(abs, spread)) if spread else None,
                 pstdev(spread) if spread else None,
+                indices[number] if indices else None,
+                why,
             )
         )
-    return found
+    return rows, f"No Sobol indices: {note}." if note else ""
 
 
 def _refined(parameter: Parameter, rows: list[WhatIf], what_if: Callable[[str], WhatIf]) -> list[WhatIf]:
@@ -140,13 +161,20 @@ def _values(parameter: Parameter, chosen: Candidate) -> list[str]:
 
 
 def _what_if(
-    reference: Candidate, parameter: Parameter, value: str, tune: Tune, seeds: Sequence[int], run: Run, key: int
+    reference: Candidate,
+    space: Space,
+    parameter: Parameter,
+    value: str,
+    tune: Tune,
+    seeds: Sequence[int],
+    run: Run,
+    key: int,
 ) -> WhatIf:
     if value == reference.values[parameter.path]:
         return WhatIf(value, Estimate(0.0, 0.0, 0.0, len(seeds), "share", 0, 0.95, "the recommended value"), [])
     values = reference.values | {parameter.path: value}
     try:
-        candidate = Candidate(values, override(reference.experiment, values))
+        candidate = Candidate(values, space.build(values))
     except ValueError:
         return WhatIf(value, None, [], possible=False)
     extend(candidate, seeds, run)
@@ -174,27 +202,20 @@ def _safe(parameter: Parameter, rows: Sequence[WhatIf], own: str) -> list[str]:
     return [rows[low].value, rows[high].value]
 
 
-def elementary_effects(
-    space: Sequence[Parameter],
-    experiment: Experiment,
-    least: Mapping[str, float],
-    seeds: Sequence[int],
-    run: Run,
-    key: int,
-) -> dict[str, list[float]]:
+def elementary_effects(space: Sequence[Parameter], value: Value, key: int) -> dict[str, list[float]]:
     """Return each parameter's elementary effects (Morris 1991): trajectories through a grid of 4 levels a range, one
-    parameter moved at a time by 2/3 of its range, the change of the log of the objectives divided by the step. `least`
-    maps each objective to the least number that it counts as.
+    parameter moved at a time by 2/3 of its range, the change of `value` divided by the step. What cannot be told is
+    left out.
     """
     found: dict[str, list[float]] = {parameter.path: [] for parameter in space}
     for trajectory in range(TRAJECTORIES):
         luck = draws.chain(key, MORRIS_DRAW, trajectory)
         shares = [(draws.mix(luck, index) % (LEVELS // 2)) / (LEVELS - 1) for index in range(len(space))]
         turns = sorted(range(len(space)), key=lambda index, luck=luck: draws.chain(luck, 1, index))  # type: ignore[misc]
-        before = _log_objectives(space, shares, experiment, least, seeds, run)
+        before = value(shares)
         for index in turns:
             shares[index] += STEP
-            after = _log_objectives(space, shares, experiment, least, seeds, run)
+            after = value(shares)
             if before is not None and after is not None:
                 found[space[index].path].append((after - before) / STEP)
             before = after
@@ -202,17 +223,15 @@ def elementary_effects(
 
 
 def _log_objectives(
-    space: Sequence[Parameter],
-    shares: Sequence[float],
-    experiment: Experiment,
-    least: Mapping[str, float],
-    seeds: Sequence[int],
-    run: Run,
+    space: Space, least: Mapping[str, float], seeds: Sequence[int], run: Run, shares: Sequence[float]
 ) -> float | None:
-    """Return the mean log of the objectives at a point; None where settings contradict or an objective is not told."""
-    values = {parameter.path: at_share(parameter, share) for parameter, share in zip(space, shares, strict=True)}
+    """Return the mean log of the objectives at a point; None where settings contradict or an objective is not told.
+
+    `least` maps each objective to the least number that it counts as.
+    """
+    pairs = zip(space.parameters, shares, strict=True)
     try:
-        runs = run(override(experiment, values), seeds)
+        runs = run(space.build({parameter.path: at_share(parameter, share) for parameter, share in pairs}), seeds)
     except ValueError:
         return None
     told = losses(runs, least)

@@ -8,6 +8,7 @@ from typing import Any
 
 from lab.spec.schema import Experiment
 
+CHANGELOG = "changelog"
 GRPC_ATTEMPTS_MAX = 5  # gRFC A6
 OWN_KEYS = (  # what a replica's settings hold beyond policies: who it is and where it runs
     *("schema", "run_id", "name", "index", "leader", "replicas", "peers", "seed"),
@@ -16,8 +17,12 @@ OWN_KEYS = (  # what a replica's settings hold beyond policies: who it is and wh
 
 
 def snippets(experiment: Experiment, changed: dict[str, str]) -> dict[str, str]:
-    """Return the settings as text by target; `changed` are the tuned paths with their values."""
-    return {name: write(experiment, changed) for name, (write, _) in TARGETS.items()}
+    """Return the settings as text by target; `changed` are the tuned paths with their values.
+
+    Of other protocols than the changelog, for the experiment file alone: the other targets have no such settings.
+    """
+    chosen = TARGETS if experiment.system.protocol == CHANGELOG else ("experiment",)
+    return {name: TARGETS[name][0](experiment, changed) for name in chosen}
 
 
 def notes() -> dict[str, str]:
@@ -51,7 +56,12 @@ def _experiment(experiment: Experiment, changed: dict[str, str]) -> str:
     from lab.spec.document import resolved
 
     lines = [f"# {path}: {value}" for path, value in changed.items()]
-    return "\n".join([*lines, *_yaml("policy", resolved(experiment)["policy"], 0)]) + "\n"
+    whole, protocol = resolved(experiment), experiment.system.protocol
+    if protocol == CHANGELOG:
+        lines += _yaml("policy", whole["policy"], 0)
+    else:
+        lines += _yaml("system", {"protocol": protocol, protocol: whole["system"].get(protocol, {})}, 0)
+    return "\n".join(lines) + "\n"
 
 
 def _yaml(key: str, value: Any, depth: int) -> list[str]:

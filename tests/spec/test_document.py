@@ -50,7 +50,7 @@ def test_the_schema_describes_what_the_file_may_hold() -> None:
     schema = json_schema()
     assert list(schema["properties"]) == keys_at(())
     kinds = schema["properties"]["faults"]["items"]["oneOf"]
-    assert [next(iter(kind["properties"])) for kind in kinds] == list(FAULTS)
+    assert [next(iter(kind["properties"])) for kind in kinds] == [*FAULTS, "preset"]
     policy = schema["$defs"]["Policy"]["properties"]
     assert policy["timeout"]["type"] == "string" and "ms" in policy["timeout"]["pattern"]
     text = json.dumps(schema)

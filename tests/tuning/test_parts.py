@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ruamel.yaml import YAML
 
 from lab.metrics.estimate import RunValue
 from lab.run import RunRow, RunSet
+from lab.spec.conditions import Space
 from lab.spec.schema import Experiment
 from lab.spec.space import override, parse_space, share_of, value_at
 from lab.tuning.apply import ApplyError, apply_settings, read_settings
@@ -20,7 +22,7 @@ from lab.tuning.candidate import Candidate
 from lab.tuning.front import pareto
 from lab.tuning.presets import PRESETS
 from lab.tuning.recommend import Recommendation, tune
-from lab.tuning.sensitivity import elementary_effects
+from lab.tuning.sensitivity import _log_objectives, elementary_effects
 from lab.tuning.snippets import notes, snippets
 from tests.lab.conftest import SMALL
 
@@ -106,7 +108,8 @@ def test_what_grew_worse_without_being_asked_is_a_cost() -> None:
 def test_elementary_effects_are_exact_for_an_additive_function() -> None:
     plan = experiment()
     assert plan.tune is not None
-    effects = elementary_effects(parse_space(plan.tune, plan), plan, {"convergence.mean": 1.0}, range(1, 8), run, 3)
+    value = partial(_log_objectives, Space(plan.tune, plan), {"convergence.mean": 1.0}, range(1, 8), run)
+    effects = elementary_effects(parse_space(plan.tune, plan), value, 3)
     assert effects["policy.timeout"] == pytest.approx([-2.0] * len(effects["policy.timeout"]), abs=0.02)
     assert effects["policy.retry.base"] == pytest.approx([-0.5] * len(effects["policy.retry.base"]), abs=0.02)
     assert effects["policy.retry.jitter"] == pytest.approx([0.0] * len(effects["policy.retry.jitter"]))
