@@ -85,7 +85,7 @@ def _band(variant: str, number: int, rows: pd.DataFrame) -> Band:
         variant=variant,
         number=number,
         kind=one_line(kind, 40),
-        label=one_line(rows["label"].iloc[0]) or one_line(kind, 40),
+        label=_label(kind, rows),
         start_ns=float(rows["start_ns"].median()),
         stop_ns=float(rows["stop_ns"].median()),
         colour=colour,
@@ -96,6 +96,13 @@ def _band(variant: str, number: int, rows: pd.DataFrame) -> Band:
         p50=summarise(values, "p50", "ns"),
         p95=summarise(values, "p95", "ns"),
     )
+
+
+def _label(kind: str, rows: pd.DataFrame) -> str:
+    """Return a fault's label; of faults that every run draws anew, their kind."""
+    if rows["label"].nunique() > 1:
+        return f"{one_line(kind, 40)} (drawn)"
+    return one_line(rows["label"].iloc[0]) or one_line(kind, 40)
 
 
 def of_variant(all_bands: Sequence[Band], variant: str) -> list[Band]:

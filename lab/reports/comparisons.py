@@ -9,13 +9,14 @@ from lab.metrics import Estimate, format_value, measure_units
 from lab.reports import draw
 from lab.reports.figures import Figure
 from lab.reports.text import one_line, plural
-from lab.reports.values import Json, estimate_of, find_measure, measures_of, several
+from lab.reports.values import PROTOCOL_MEASURES, Json, estimate_of, find_measure, measures_of, several
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 ROWS_MAX = 16
+BEHAVIOUR_MAX = 8  # panels
 COSTS = (
     ("amplification", "Amplification (× the least)"),
     ("transmissions", "Transmissions (count per run)"),
@@ -100,6 +101,49 @@ def cost(summary: Json) -> Figure | None:
         f"Cost measures of {plural(len(names), 'variant')} with intervals.",
         draw.paint(painter, lines * (0.75 + 0.24 * min(len(names), ROWS_MAX))),
     )
+
+
+def behaviour(summary: Json) -> Figure | None:
+    """Draw what only this protocol has: one small panel a measure, one row a variant, every axis from zero."""
+    told = [(words, found) for measure, words in PROTOCOL_MEASURES if (found := _estimates(summary, measure))]
+    panels = told[:BEHAVIOUR_MAX]
+    if not panels:
+        return None
+    names = list(summary["variants"])
+    lines = -(-len(panels) // 2)
+
+    def painter(canvas: Canvas) -> None:
+        grid = draw.flat(canvas.subplots(lines, 2, squeeze=False, sharey=True))
+        for axes, (words, found) in zip(grid, panels, strict=False):
+            _rows(axes, summary)
+            factor, label = _scale(words, list(found.values()))
+            for name, estimate in found.items():
+                row = names.index(name)
+                _dot(axes, estimate, row, draw.series(row), factor)
+                _say(axes, estimate, row, factor)
+            axes.set_xlim(0, _greatest(list(found.values())) * factor * 1.35 or 1)
+            axes.set_xlabel(label)
+            axes.locator_params(axis="x", nbins=4)
+        for axes in grid[len(panels) :]:
+            axes.set_visible(False)
+
+    return Figure(
+        "behaviour",
+        "What the protocol did",
+        "Each marker is the value over all runs, the line its 95 % interval; all axes start at zero. A marker like an "
+        "arrow head lies beyond the end of the runs.",
+        f"Measures of {plural(len(names), 'variant')} with intervals.",
+        draw.paint(painter, lines * (0.75 + 0.24 * min(len(names), ROWS_MAX))),
+    )
+
+
+def _scale(words: str, found: Sequence[Estimate]) -> tuple[float, str]:
+    """Return (factor, axis label) of a measure."""
+    unit = found[0].unit
+    if unit == "ns":
+        factor, name = draw.time_scale(_greatest(found))
+        return factor, f"{words} ({name})"
+    return (100.0, f"{words} (%)") if unit == "share" else (1.0, words)
 
 
 def _say(axes: Axes, estimate: Estimate, row: int, factor: float = 1.0) -> None:

@@ -59,9 +59,11 @@ def draw_all(
     """Return every figure these results have, in the order in which a report shows them."""
     from lab.reports import comparisons
 
+    is_changelog = any("convergence" in variant.get("measures", {}) for variant in summary["variants"].values())
     drawn = [
         divergence(summary, curves, faults),
         convergence(summary, runs, faults),
+        None if is_changelog else comparisons.behaviour(summary),
         comparisons.cost(summary),
         comparisons.service(summary),
         comparisons.candidates(summary, tune),

@@ -50,6 +50,7 @@ def render_from(
     from markupsafe import Markup
 
     from lab.reports.advice import warnings
+    from lab.reports.alarms import alarm_rows
     from lab.reports.bands import bands, greatest_values
     from lab.reports.figures import by_name, draw_all
 
@@ -63,6 +64,7 @@ def render_from(
             summary=summary,
             headline=views.headline(summary),
             claims=views.claims(summary),
+            alarms=alarm_rows(summary),
             warnings=warnings(summary, all_bands),
             recommendation=views.recommendation(tune, summary),
             key=views.key_table(summary),

@@ -5,10 +5,12 @@ Everything is a `rich.text.Text`, so no text from an experiment file is ever rea
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lab.metrics import format_value
+from lab.reports.alarms import alarm_sentence
 from lab.reports.text import one_line, plural
 from lab.reports.values import (
     Json,
@@ -40,13 +42,55 @@ MEASURES: tuple[tuple[str, str, str], ...] = (  # measure, words, short words
     ("divergence_max", "greatest divergence", "diverged"),
     ("availability", "availability", "available"),
     ("amplification", "amplification", "amplif."),
+    ("acknowledge_latency_p99", "99 % acknowledged", "ack p99"),
+    ("leader_first", "first leader", "1st lead"),
+    ("leaderless", "without a leader", "leaderl."),
+    ("elections", "elections", "elections"),
+    ("stale_reads", "stale reads", "stale"),
+    ("read_latency_p99", "99 % of reads", "read p99"),
+    ("residue", "residue", "residue"),
+    ("spread_p50", "half have it", "spread50"),
+    ("spread_p99", "99 % have it", "spread99"),
+    ("spread_last", "all have it", "spread"),
+    ("detection_time_p50", "half notice a crash", "noticed50"),
+    ("detection_time_max", "all notice a crash", "noticed"),
+    ("false_suspicions", "false suspicions", "false"),
+    ("goodput", "answers in time a s", "goodput"),
+    ("attempts_per_operation", "attempts an operation", "attempts"),
+    ("hedges", "hedged attempts", "hedges"),
+    ("wasted_work", "served for nobody", "wasted"),
+    ("merges", "merges", "merges"),
+    ("conflicts", "later writes that lost", "conflicts"),
+    ("messages_per_replica", "messages a replica", "messages"),
 )
+GENERIC = ("messages_per_replica", "acknowledge_latency_p99")
+CHANGELOG_MEASURES = 6  # the first of them; other protocols have others
+MEASURES_MAX = 6
+
+
+def chief_measures(summary: Json) -> tuple[tuple[str, str, str], ...]:
+    """Return the measures that a screen has room for: of a changelog always the same, of others those they have."""
+    known = [measures_of(summary, name) for name in summary["variants"]]
+    if any(find_measure(measures, "convergence") for measures in known) or not any(known):
+        return MEASURES[:CHANGELOG_MEASURES]
+    told = [row for row in MEASURES if any(_is_told(find_measure(measures, row[0])) for measures in known)]
+    # What only its protocol has says more than what every protocol has.
+    own = [row for row in told if row[0] not in GENERIC]
+    chosen = (own + [row for row in told if row[0] in GENERIC])[:MEASURES_MAX]
+    return tuple(row for row in told if row in chosen)
+
+
+def _is_told(data: Json | None) -> bool:
+    return data is not None and bool(data.get("n"))
 
 
 def summary_lines(summary: Json, report: str = "") -> list[Text]:
     """Return at most 24 lines of at most 80 columns; `report` is where the report lies, and may be longer."""
     head = [_line((one_line(summary.get("title", ""), WIDTH), "bold")), _line((_size(summary), "dim"))]
     tail = [_line(), *_measure_lines(summary), *_recommendation_lines(summary), _line()]
+    rang = alarm_sentence(summary)
+    if rang:
+        tail.append(_line((one_line(rang, WIDTH), "")))
     if report:
         tail.append(_line(("report: ", "dim"), (one_line(report), "")))
     tail.append(_line((sentence(summary), VERDICT_STYLES.get(str(summary.get("verdict")), "bold yellow"))))
@@ -120,7 +164,7 @@ def _measure_lines(summary: Json) -> list[Text]:
         lines.append(
             _line((" " * 22 + "".join(f"{one_line(name, width - 2):<{width}}" for name in variants).rstrip(), "dim"))
         )
-    for measure, words, _ in MEASURES:
+    for measure, words, _ in chief_measures(summary):
         cells = [_cell(find_measure(measures_of(summary, name), measure), measure, width - 1) for name in variants]
         if any(cell != "–" for cell in cells):
             lines.append(_line((f"{words:<22}", ""), ("".join(f"{cell:<{width}}" for cell in cells).rstrip(), "")))
@@ -137,9 +181,10 @@ def _cell(data: Json | None, measure: str, width: int) -> str:
 
 
 def _many_variants(summary: Json, variants: Sequence[str]) -> list[Text]:
-    lines = [_line((f"{'':<18}" + "".join(f"{short:>10}" for _, _, short in MEASURES), "dim"))]
+    chief = chief_measures(summary)
+    lines = [_line((f"{'':<18}" + "".join(f"{short:>10}" for _, _, short in chief), "dim"))]
     for name in variants[:VARIANTS_MAX]:
-        cells = [show(find_measure(measures_of(summary, name), measure)).value for measure, _, _ in MEASURES]
+        cells = [show(find_measure(measures_of(summary, name), measure)).value for measure, _, _ in chief]
         text = "".join(f"{one_line(cell, 9):>10}" for cell in cells)
         lines.append(_line((f"{one_line(name, 17):<18}", ""), (text, "")))
     more = len(variants) - VARIANTS_MAX
@@ -168,11 +213,36 @@ def _recommendation_lines(summary: Json) -> list[Text]:
             f"{path}: {current.get(path, '–')} → {text}" for path, text in proposed.items() if current.get(path) != text
         ]
         lines += _change_lines(changes)
+    real = found.get("containers")
+    if real and real.get("sentence") != found.get("sentence"):
+        words = one_line(real.get("sentence", ""))
+        style = "green" if real.get("status") == "confirmed" else "yellow"
+        lines += [_line(("  " + text, style)) for text in textwrap.wrap(words, WIDTH - 2)[:2]]
     presets = [str(row["outcome"]) for row in found.get("presets") or ()]
     if presets:
         counts = ", ".join(f"{outcome} {presets.count(outcome)}" for outcome in dict.fromkeys(presets))
         lines.append(_line(("  " + one_line(f"against {plural(len(presets), 'preset')}: {counts}", WIDTH - 2), "dim")))
+    lines += _scenario_lines(found)
     return lines
+
+
+def _scenario_lines(found: Json) -> list[Text]:
+    """Return in which scenarios the proposal is worse, and what matters most, a line each where it is known."""
+    texts = []
+    scenarios = found.get("scenarios") or ()
+    if scenarios:
+        worse = [str(row["name"]) for row in scenarios if row["worse"]]
+        maybe = [str(row["name"]) for row in scenarios if row["looks_worse"] and not row["worse"]]
+        said = [f"worse in {', '.join(worse)}"] if worse else []
+        said += [f"perhaps worse in {', '.join(maybe)}"] if maybe else []
+        texts.append(f"over {plural(len(scenarios), 'scenario')}: {'; '.join(said) or 'worse in none'}")
+    indices = [(str(row["path"]), row["sobol"]) for row in found.get("sensitivity") or () if row.get("sobol")]
+    if indices:
+        ranked = sorted(indices, key=lambda pair: -float(pair[1]["total"]))
+        texts.append("Sobol, first order/total: " + ", ".join(
+            f"{path} {index['first']:.2f}/{index['total']:.2f}" for path, index in ranked
+        ))  # fmt: skip
+    return [_line(("  " + one_line(text, WIDTH - 2), "dim")) for text in texts]
 
 
 def _change_lines(changes: Sequence[str]) -> list[Text]:

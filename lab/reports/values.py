@@ -10,6 +10,30 @@ from lab.metrics import METRICS, Estimate, format_value
 
 Json = Mapping[str, Any]
 
+# What only some protocols have.
+PROTOCOL_MEASURES: tuple[tuple[str, str], ...] = (
+    ("leader_first", "Time to the first leader"),
+    ("leaderless", "Time without a leader"),
+    ("elections", "Elections"),
+    ("term_max", "Terms"),
+    ("stale_reads", "Stale reads"),
+    ("read_latency_p50", "Half of the reads answered within"),
+    ("read_latency_p99", "99 % of the reads answered within"),
+    ("residue", "Replicas left out"),
+    ("spread_p50", "Half of the replicas have it within"),
+    ("spread_p99", "99 % of the replicas have it within"),
+    ("spread_last", "Every replica has it within"),
+    ("detection_time_p50", "Crash noticed by half within"),
+    ("detection_time_max", "Crash noticed by all within"),
+    ("false_suspicions", "False suspicions"),
+    ("goodput", "Answered in time a second"),
+    ("attempts_per_operation", "Attempts an operation"),
+    ("hedges", "Hedged attempts"),
+    ("wasted_work", "Served for nobody"),
+    ("merges", "Merges"),
+    ("conflicts", "Later writes that lost"),
+    ("messages_per_replica", "Messages a replica sent"),
+)
 # The measures a reader wants first, with the words for them. Bare names stand for a metric's default aggregate.
 KEY_MEASURES: tuple[tuple[str, str], ...] = (
     ("convergence.p50", "Convergence after a heal"),
@@ -25,6 +49,7 @@ KEY_MEASURES: tuple[tuple[str, str], ...] = (
     ("amplification", "Amplification"),
     ("retries", "Retries"),
     ("lost_acknowledged", "Acknowledged updates lost"),
+    *PROTOCOL_MEASURES,
 )
 
 OVER_RUNS = {

@@ -11,6 +11,7 @@ from lab.reports.bands import Band
 from lab.reports.text import one_line, plural
 from lab.reports.values import (
     KEY_MEASURES,
+    PROTOCOL_MEASURES,
     Json,
     Shown,
     by_severity,
@@ -31,12 +32,14 @@ COLUMNS_MAX = 4  # with more variants the key table is turned round
 TURNED_MEASURES = (
     *("convergence.p50", "convergence.p99", "divergence_max", "availability"),
     *("acknowledge_latency_p99", "amplification", "lost_acknowledged"),
+    *(name for name, _ in PROTOCOL_MEASURES),
 )
 BADGES = {PASS: ("✓", "Pass"), FAIL: ("✗", "Fail"), INCONCLUSIVE: ("?", "Inconclusive")}
 OUTCOMES = {True: "holds", False: "violated", None: "open"}
 STATUSES = {
     "gain": "A better setting was found",
     "no_gain": "No better setting was found",
+    "contradicted": "Downgraded: real replicas contradict the simulator",
     "insufficient": "Not enough evidence for a recommendation",
 }
 SNIPPETS = {
@@ -299,7 +302,7 @@ def recommendation(tune: Json | None, summary: Json) -> dict[str, Any] | None:
         "presets": [
             (
                 str(row["name"]),
-                f"{row['product']}; {row['version']}. {row['left_out']}",
+                _preset_text(row),
                 show(row["gain"]),
                 "–" if row["p_adjusted"] is None else f"{row['p_adjusted']:.3g}",
                 str(row["outcome"]),
@@ -307,11 +310,77 @@ def recommendation(tune: Json | None, summary: Json) -> dict[str, Any] | None:
             for row in found.get("presets") or ()
         ],
         "sensitivity": [_sensitivity(row) for row in found.get("sensitivity") or ()],
+        "has_sobol": any(row.get("sobol") for row in found.get("sensitivity") or ()),
+        "scenarios": [
+            (str(row["name"]), show(row["gain"]), scenario_outcome(row)) for row in found.get("scenarios") or ()
+        ],
+        "robust": str(found.get("robust") or ""),
         "costs": [(str(cost["measure"]), show(cost["difference"])) for cost in found.get("costs") or ()],
         "warnings": [str(text) for text in found.get("warnings") or ()],
         "assumes": [str(text) for text in found.get("assumes") or ()],
         "selection": _selection(found.get("selection") or {}),
+        "containers": _containers(found.get("containers")),
     }
+
+
+AGREES = {True: "yes", False: "no", None: "not told"}
+CONFIRMATIONS = {
+    "confirmed": "holds",
+    "contradicted": "violated",
+    "uncertain": "open",
+}
+
+
+def _containers(found: Json | None) -> dict[str, Any] | None:
+    """Return what real replicas say about the recommendation, predicted against measured."""
+    if not found:
+        return None
+    kind = CONFIRMATIONS.get(str(found.get("status")), "open")
+    error, dropped = found.get("error"), len(found.get("dropped") or ())
+    rows = [
+        (
+            "all objectives together, lower by",
+            show(found["predicted"]),
+            show(found["measured"]),
+            AGREES[found["agrees"]],
+        )
+    ]
+    rows += [
+        (f"{row['measure']}, difference", show(row["predicted"]), show(row["measured"]), AGREES[row["agrees"]])
+        for row in found.get("objectives") or ()
+    ]
+    return {
+        "kind": kind,
+        "sign": {"holds": "✓", "violated": "✗", "open": "?"}[kind],
+        "sentence": str(found.get("sentence") or ""),
+        "pairs": plural(int(found.get("pairs") or 0), "pair"),
+        "rows": rows,
+        "error": "" if error is None else f"{100 * float(error):+.1f} percentage points",
+        "dropped": f"{plural(dropped, 'pair')} could not be judged and left out." if dropped else "",
+    }
+
+
+def scenario_outcome(row: Json) -> str:
+    """Return what fresh seeds say about the proposal in one scenario, in a few words."""
+    if row.get("breaks"):
+        return f"breaks {', '.join(map(str, row['breaks']))}"
+    if row.get("worse"):
+        return "worse"
+    return "perhaps worse" if row.get("looks_worse") else "not worse"
+
+
+def _preset_text(row: Json) -> str:
+    source = f" Source: {row['source']}." if row.get("source") else ""
+    why = f" {row['impossible']}." if row.get("impossible") else ""
+    return f"{row['product']}; {row['version']}. {row['left_out']}{source}{why}"
+
+
+def _sobol(row: Json) -> str:
+    index = row.get("sobol")
+    if not index:
+        return "–"
+    first = f"{index['first']:.2f} ({index['first_low']:.2f} to {index['first_high']:.2f})"
+    return f"{first}; total {index['total']:.2f} ({index['total_low']:.2f} to {index['total_high']:.2f})"
 
 
 def _sensitivity(row: Json) -> dict[str, Any]:
@@ -322,7 +391,8 @@ def _sensitivity(row: Json) -> dict[str, Any]:
         "path": str(row["path"]),
         "recommended": str(row["recommended"]),
         "safe": (" to ".join(safe) if ranged and safe[0] != safe[1] else ", ".join(dict.fromkeys(safe)))
-        or "none shown",
+        or (f"any: it matters only with {row['asleep']}" if row.get("asleep") else "none shown"),
+        "sobol": _sobol(row),
         "effect": "–" if row["effect"] is None else f"{row['effect']:.2f} ± {row['spread']:.2f}",
         "rows": [
             (
