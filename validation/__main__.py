@@ -1,4 +1,4 @@
-"""Run the comparisons: `python -m validation [--full] [--workers N] [--json FILE] [WORD ...]`."""
+"""Run the comparisons: `python -m validation [--full] [--figures] [--workers N] [--json FILE] [WORD ...]`."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from lab.core.backoff import BACKOFFS
 from lab.engines.scenario import Scenario
-from lab.protocols.changelog import MODES, ORDER_KEY, OVERFLOW_REJECT, Changelog, parameters
+from lab.protocols.changelog import MODES, ORDER_KEY, OVERFLOW_REJECT, Changelog, Settings
 from lab.spec.schema import Experiment
 from validation.world import IDEAL, MS, SECOND, Leg, workload, world
 
@@ -21,7 +21,7 @@ def defaults() -> dict[str, int]:
         "title": "defaults", "system": {"mode": "sync", "replicas": [{"name": "leader"}, {"name": "f1"}]},
         "network": {}, "workload": {"arrivals": "constant(1/s)", "duration": "1s"},
     }  # fmt: skip
-    return parameters(Experiment.model_validate(document))
+    return Settings().parameters(Experiment.model_validate(document))
 
 
 def replicated(

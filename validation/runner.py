@@ -11,10 +11,39 @@ from itertools import groupby
 from pathlib import Path
 
 from validation.case import Case, Outcome, compare
-from validation.cases import broadcasts, clients, elections, epidemics, links, queues, quorums, replication
+from validation.cases import (
+    broadcasts,
+    budgets,
+    clients,
+    convergent,
+    detectors,
+    elections,
+    epidemics,
+    links,
+    optima,
+    queues,
+    quorums,
+    replication,
+    rpc,
+)
+from validation.figures import PICTURES
 from validation.page import page
 
-FAMILIES = (quorums, elections, epidemics, broadcasts, clients, queues, links, replication)
+FAMILIES = (
+    quorums,
+    elections,
+    epidemics,
+    broadcasts,
+    clients,
+    queues,
+    links,
+    replication,
+    rpc,
+    budgets,
+    convergent,
+    detectors,
+    optima,
+)
 ROOT = Path(__file__).parents[1]
 
 
@@ -82,14 +111,26 @@ def write(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
 
 
+def draw() -> None:
+    """Write the figures of the page."""
+    for picture in PICTURES:
+        begin = time.monotonic()
+        write(ROOT / "docs" / "figures" / picture.file, picture.svg())
+        print(f"{picture.file:<66} {time.monotonic() - begin:5.1f} s", flush=True)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Return 0 if every case agrees and every control disagrees, else 1."""
     parser = argparse.ArgumentParser(prog="python -m validation", description=__doc__)
     parser.add_argument("words", nargs="*", help="run the cases alone whose name or group contains one of these words")
     parser.add_argument("--full", action="store_true", help="full sizes; writes results/validation.json and the page")
+    parser.add_argument("--figures", action="store_true", help="draw the figures of the page alone (a minute)")
     parser.add_argument("--workers", type=int, default=1, help="processes (1)")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args(arguments)
+    if options.figures:
+        draw()
+        return 0
     chosen = [
         case
         for case in cases() + controls()
@@ -114,5 +155,6 @@ def main(arguments: Sequence[str]) -> int:
         write(options.json, json.dumps(rows(real), indent=1) + "\n")
     if options.full and not options.words:
         write(ROOT / "results" / "validation.json", json.dumps(rows(real), indent=1) + "\n")
-        write(ROOT / "docs" / "validation.md", page(real, flawed))
+        write(ROOT / "docs" / "validation.md", page(real, flawed, PICTURES))
+        draw()
     return 1 if wrong or missed else 0

@@ -13,6 +13,7 @@ import pytest
 
 from validation import runner
 from validation.case import Case, Estimate, compare, exact, mean, quantile, ratio, share
+from validation.figures import PICTURES, Picture
 from validation.page import NOT_COVERED, page
 
 ROOT = Path(__file__).parents[2]
@@ -106,6 +107,8 @@ def test_a_full_run_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     bad = replace(simple(11.0), name="another case")
     monkeypatch.setattr(runner, "FAMILIES", (SimpleNamespace(CASES=[simple(10.0), bad], CONTROLS=[]),))
     monkeypatch.setattr(runner, "ROOT", tmp_path)
+    drawn = Picture("queues", "line", "A line", lambda figure: figure.subplots().plot([0, 1]))
+    monkeypatch.setattr(runner, "PICTURES", (drawn,))
     assert runner.main(["--full"]) == 1
     text = (tmp_path / "docs" / "validation.md").read_text()
     assert "| another case | 5 | 10 | 11 |" in text
@@ -113,9 +116,23 @@ def test_a_full_run_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "1 of 2 comparisons agree" in text
     assert len(json.loads((tmp_path / "results" / "validation.json").read_text())) == 2
     assert page([], []).endswith(NOT_COVERED)
+    assert "![A line](figures/validation-line.svg)" in text
+    once = (tmp_path / "docs" / "figures" / "validation-line.svg").read_bytes()
+    assert runner.main(["--figures"]) == 0
+    assert (tmp_path / "docs" / "figures" / "validation-line.svg").read_bytes() == once
+    assert b"<path" in once
 
 
 def test_the_page_in_docs_lists_every_comparison() -> None:
     text = (ROOT / "docs" / "validation.md").read_text()
     missing = [case.name for case in runner.cases() if f"| {case.name} |" not in text]
     assert not missing, "run python -m validation --full"
+
+
+def test_the_page_shows_every_figure() -> None:
+    text = (ROOT / "docs" / "validation.md").read_text()
+    for picture in PICTURES:
+        assert f"(figures/{picture.file})" in text, "run python -m validation --full"
+        svg = (ROOT / "docs" / "figures" / picture.file).read_text()
+        assert "<svg" in svg and "<path" in svg
+        assert len(svg) < 100_000

@@ -13,13 +13,14 @@ from lab.engines.scenario import Scenario
 from lab.protocols import flood
 from lab.protocols.flood import Flood
 from validation.case import Case, Estimate, exact, mean, seeds
-from validation.world import MS, Leg, Table, between, constant, workload, world
+from validation.world import MS, SECOND, Leg, Table, between, constant, workload, world
 
 GROUP = "broadcasts"
 MAELSTROM = "Maelstrom, documentation chapter on broadcast"
 TOPOLOGIES = {
     "grid": (flood.GRID, 5), "line": (flood.LINE, 0), "total": (flood.TOTAL, 0), "tree4": (flood.TREE, 4),
 }  # fmt: skip
+BROADCASTS = 100  # a run
 QUANTILES = (0.5, 0.95, 0.99, 1.0)
 
 
@@ -71,6 +72,62 @@ def stable(topology: str, law: str, delay_ms: int, column: int, key: int, runs: 
     return mean(stable_ms(topology, law, delay_ms, key, runs)[:, column])
 
 
+@lru_cache(maxsize=16)
+def hops(topology: str, law: str, key: int, runs: int) -> NDArray[np.float64]:
+    """Return, for each broadcast, how long it took to reach everyone, in mean delays of a link.
+
+    Broadcasts are 10 s apart, so that each has the network to itself.
+    """
+    delay = quantiles.exponential(100 * MS) if law == "exponential" else constant(100 * MS)
+    kind, width = TOPOLOGIES[topology]
+    scenario = world(
+        Flood, {"topology": kind, "width": width, "echo": 0, "reads_ppm": 0}, nodes=25,
+        horizon_ns=10 * (BROADCASTS + 1) * SECOND, leg=between(25, Leg(delay)),
+        workload=workload("constant(0.1/s)", f"{10 * BROADCASTS}s"),
+    )  # fmt: skip
+    spread = []
+    for history in compiled.histories(scenario, seeds(key, runs)):
+        times = history.applies.time_ns[np.argsort(history.applies.token, kind="stable")].reshape(-1, 25)
+        spread.append((times.max(axis=1) - times.min(axis=1)) / (100 * MS))
+    return np.concatenate(spread)
+
+
+def hops_mean(topology: str, law: str, key: int, runs: int) -> Estimate:
+    """Return the mean of `hops`."""
+    return mean(hops(topology, law, key, runs))
+
+
+def hops_most(topology: str, law: str, key: int, runs: int) -> Estimate:
+    """Return the largest of `hops`."""
+    return exact(float(hops(topology, law, key, runs).max()))
+
+
+def _hops() -> list[Case]:
+    text = "flood protocol, {} of 25 nodes, {} delays, a random origin; {} time to reach everyone, in mean delays"
+    rows = [
+        ("line", "constant", 18.24, 24, 0.0), ("grid", "constant", 6.40, 8, 0.0), ("tree4", "constant", 4.56, 5, 0.0),
+        ("total", "constant", 1.0, 1, 0.0), ("grid", "exponential", 3.740, None, 0.007),
+        ("total", "exponential", 0.3005, None, 0.0005),
+    ]  # fmt: skip
+    cases = []
+    for topology, law, average, most, error in rows:
+        cases.append(
+            Case(
+                f"propagation, {topology}, {law}: mean", GROUP, text.format(topology, law, "mean"),
+                "eccentricities of the graph" if law == "constant" else "own computation of first passage times",
+                partial(hops_mean, topology, law), average, full=200, small=8, target_error=error,
+            )
+        )  # fmt: skip
+        if most is not None:
+            cases.append(
+                Case(
+                    f"propagation, {topology}, {law}: largest", GROUP, text.format(topology, law, "largest"),
+                    "diameter of the graph", partial(hops_most, topology, law), most, full=200, small=8,
+                )
+            )  # fmt: skip
+    return cases
+
+
 def _counts() -> list[Case]:
     rows = [
         ("grid", 5, 1, 10), ("grid", 5, 0, 6), ("grid", 25, 0, 56), ("line", 25, 0, 24), ("total", 25, 0, 576),
@@ -106,11 +163,15 @@ def _latencies() -> list[Case]:
     ]  # fmt: skip
 
 
-CASES = [*_counts(), *_latencies()]
+CASES = [*_counts(), *_hops(), *_latencies()]
 CONTROLS = [
     Case(
         "control: echo for none", GROUP, "messages with echo held against the count without", MAELSTROM,
         partial(messages, "grid", 25, 1, "constant"), 56, full=3, small=3, flaw="forwards to the sender too",
+    ),
+    Case(
+        "control: a line for a grid", GROUP, "propagation over a line held against that over a grid", "eccentricities",
+        partial(hops_mean, "line", "constant"), 6.4, full=8, small=8, flaw="another topology",
     ),
     Case(
         "control: delay doubled", GROUP, "200 ms held against the target of 100 ms", MAELSTROM,

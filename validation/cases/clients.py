@@ -13,7 +13,7 @@ from lab.engines import compiled
 from lab.engines.scenario import Scenario
 from lab.history import ACKNOWLEDGED
 from lab.model.effects import Outage
-from validation.case import Case, Estimate, mean, ratio, seeds, share
+from validation.case import Case, Estimate, exact, mean, ratio, seeds, share
 from validation.changelogs import one_follower
 from validation.protocols.contention import Contention
 from validation.protocols.crowd import Crowd
@@ -88,6 +88,30 @@ def recovery_s(rate: int, attempts: int, key: int, runs: int) -> Estimate:
     return mean(values) if values.std() else Estimate(float(values[0]), 0.0)
 
 
+def ramp(wait_s: int, key: int, runs: int) -> Estimate:
+    """Return the successes in [40 s, 60 s) of the slowing service under max(0, 80 - 1.6 |t - 25|) requests a second.
+
+    The ramp is made of one spike a second with the rate at its middle.
+    """
+    params = {
+        "base_ns": SECOND, "slow_ns": 10 * MS, "timeout_ns": 3 * SECOND, "attempts": 3, "wait_ns": wait_s * SECOND,
+    }  # fmt: skip
+    leg = Leg(quantiles.exponential(100 * MS))
+    steps = [
+        {"at": f"{second}s", "for": "1s", "rate": f"{max(0.0, 80 - 1.6 * abs(second + 0.5 - 25)):.3f}/s"}
+        for second in range(75)
+    ]
+    scenario = world(
+        Crowd, params, nodes=1, horizon_ns=80 * SECOND, leg=lambda source, target: leg,
+        workload=workload("poisson(0.001/s)", "80s", spikes=steps),
+    )  # fmt: skip
+    found = []
+    for history in compiled.histories(scenario, seeds(key, runs)):
+        answered_ns = history.operations.acknowledged_ns
+        found.append(float(np.count_nonzero((answered_ns >= 40 * SECOND) & (answered_ns < 60 * SECOND))))
+    return mean(found) if np.std(found) else exact(found[0])
+
+
 def collapsed(base: int, spike: int, wait_s: int, target: float, key: int, runs: int) -> Estimate:
     """Return the share of runs with fewer than 10 answers/s in [60 s, 80 s), long after a spike of 5 s at 20 s."""
     params = {
@@ -109,6 +133,7 @@ def collapsed(base: int, spike: int, wait_s: int, target: float, key: int, runs:
 
 def _backoffs() -> list[Case]:
     rows = [
+        (1, "none", 40.0, 4.0, 1.0, 0.0), (1, "full", 40.0, 4.0, 1.0, 0.0),
         (10, "none", 380.9, 34, 51.1, 4.0), (10, "expo", 3437, 1327, 50.7, 4.3), (10, "equal", 732.8, 171, 42.5, 2.5),
         (10, "full", 453.4, 98, 38.7, 2.4), (10, "decorrelated", 437.3, 97, 37.9, 2.3),
         (20, "none", 607.8, 57, 153.6, 13), (20, "expo", 14377, 2800, 150.2, 14), (20, "equal", 1637, 448, 107.8, 4.1),
@@ -194,7 +219,21 @@ def _collapses() -> list[Case]:
     ]  # fmt: skip
 
 
-CASES = [*_backoffs(), *_loads(), *_storms(), *_collapses()]
+def _ramps() -> list[Case]:
+    return [
+        Case(
+            f"collapse under a ramp, {'backoff' if wait else 'no backoff'}: answers", GROUP,
+            "crowd protocol as above, 80 - 1.6 |t - 25| requests/s, "
+            + (f"waits U(0, {wait} s), U(0, {2 * wait} s)" if wait else "no backoff")
+            + "; answers in [40 s, 60 s); slack 1",
+            "Brooker 2021, Metastability and Distributed Systems, made precise", partial(ramp, wait), 0.0, full=40,
+            small=4, slack=1.0, confidence="B",
+        )
+        for wait in (0, 20)
+    ]  # fmt: skip
+
+
+CASES = [*_backoffs(), *_loads(), *_storms(), *_collapses(), *_ramps()]
 CONTROLS = [
     Case(
         "control: equal for full jitter", GROUP, "equal jitter held against the calls of full jitter", AWS,

@@ -62,6 +62,35 @@ def whole(
     return np.stack([counters["stable_ns"] / MS, counters["stable_terms"]], axis=1)
 
 
+@lru_cache(maxsize=4)
+def earliest(s: int, key: int, runs: int) -> np.ndarray:
+    """Return when the first of `s` fresh servers times out, in timeout ranges after the least timeout.
+
+    All `s` run and messages take no time, so that the first to time out takes office at once.
+    """
+    arguments = raft(s, 0, constant(0), SECOND, SECOND, SECOND // 2, 3 * SECOND) | {"leg": None}
+    params = {**arguments.pop("params"), "stable_after": 1}  # type: ignore[dict-item]
+    counters = compiled.run_many(world(Raft, params, **arguments), seeds(key, runs)).counters  # type: ignore[arg-type]
+    assert (counters["stable"] == 1).all()
+    return np.asarray(counters["stable_ns"] / SECOND - 1)
+
+
+def earliest_mean(s: int, key: int, runs: int) -> Estimate:
+    """Return the mean of `earliest`."""
+    return mean(earliest(s, key, runs))
+
+
+def earliest_below(s: int, t: float, target: float, key: int, runs: int) -> Estimate:
+    """Return the share of first timeouts before t."""
+    return share(int(np.count_nonzero(earliest(s, key, runs) < t)), runs, target)
+
+
+def beyond(failed: int, limit_ms: float, target: float, key: int, runs: int) -> Estimate:
+    """Return the share of whole elections (latency U[30,40] ms) that take longer than a limit."""
+    found = whole(failed, 30, 40, 300, 150, key, runs)[:, 0]
+    return share(int(np.count_nonzero(found > limit_ms)), runs, target)
+
+
 def took_office(failed: int, low: int, high: int, election: int, beat: int, key: int, runs: int) -> Estimate:
     """Return the mean time to the lasting leader, ms."""
     return mean(whole(failed, low, high, election, beat, key, runs)[:, 0])
@@ -143,12 +172,60 @@ def _whole() -> list[Case]:
     return cases
 
 
-CASES = [*_splits(), *_whole()]
+def _timeouts() -> list[Case]:
+    text = "raft protocol, {} servers, messages without delay: the first to time out leads; {}"
+    cases = []
+    for servers in (3, 4, 5, 9):
+        cases.append(
+            Case(
+                f"Raft earliest of {servers} timeouts: mean", GROUP, text.format(servers, "mean, in timeout ranges"),
+                THESIS + ": 1 / (s + 1)", partial(earliest_mean, servers), 1 / (servers + 1), full=200_000, small=4000,
+            )
+        )  # fmt: skip
+    for servers, t in ((3, 0.2), (5, 0.1), (5, 0.3)):
+        target = 1 - (1 - t) ** servers
+        cases.append(
+            Case(
+                f"Raft earliest of {servers} timeouts: before {t:g}", GROUP,
+                text.format(servers, f"share within {t:g} of the timeout range"), THESIS + ": 1 - (1 - t)^s",
+                partial(earliest_below, servers, t, target), target, full=200_000, small=4000,
+            )
+        )  # fmt: skip
+    return cases
+
+
+def _quantiles() -> list[Case]:
+    rows = [
+        (0, (409.3, 488.5, 826, 981)), (1, (423.1, 567.7, 1002, 1418)), (2, (463.9, 1030, 1843, 2695)),
+    ]  # fmt: skip
+    return [
+        Case(
+            f"Raft election, {failed} silent, latency U[30,40]: beyond {name}", GROUP,
+            f"raft protocol, 5 fresh followers, {failed} of them silent; share of elections over {limit:g} ms,"
+            f" the {name} recomputed from 100 000 elections",
+            THESIS + ", AvailSim recomputed", partial(beyond, failed, limit, left), left, full=100_000, small=4000,
+            target_error=(left * (1 - left) / 100_000) ** 0.5,
+        )
+        for failed, limits in rows
+        for name, left, limit in zip(("p50", "p90", "p99", "p99.9"), (0.5, 0.1, 0.01, 0.001), limits, strict=True)
+    ]  # fmt: skip
+
+
+CASES = [*_splits(), *_timeouts(), *_whole(), *_quantiles()]
 CONTROLS = [
     Case(
         "control: latency doubled", GROUP, "latency .2 held against the target of .1", THESIS,
         partial(split, 5, 4, constant(SECOND // 5), split_share(5, 4, 0.1)), split_share(5, 4, 0.1), full=4000,
         small=4000, flaw="latency doubled",
+    ),
+    Case(
+        "control: earliest of 4 for 5", GROUP, "4 servers held against the earliest timeout of 5", THESIS,
+        partial(earliest_mean, 4), 1 / 6, full=4000, small=4000, flaw="one server fewer",
+    ),
+    Case(
+        "control: p99 of one silent for none", GROUP, "1 silent server held against the p99 of none", THESIS,
+        partial(beyond, 1, 826, 0.01), 0.01, full=4000, small=4000, target_error=0.0003,
+        flaw="one more server silent",
     ),
     Case(
         "control: one server fewer", GROUP, "1 silent server held against the target of none", THESIS,
