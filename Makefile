@@ -6,7 +6,7 @@ LAB := $(BIN)/lab
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help run validate test check lint types layers unit go-test rust-test containers-test setup images clean bench
+.PHONY: help run validate test check fuzz lint types layers unit go-test rust-test containers-test setup images clean bench
 
 help:  ## Say what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -24,7 +24,7 @@ run: $(STAMP)  ## The main job: the quickstart suite on the simulator, a recomme
 	@$(LAB) run experiments/quickstart.yaml --tune
 	@$(BIN)/python -m lab.plane experiments/quickstart.yaml
 
-test: check unit go-test rust-test containers-test  ## Everything that CI runs
+test: check unit go-test rust-test fuzz containers-test  ## Everything that CI runs
 
 check: lint types layers
 
@@ -50,6 +50,13 @@ rust-test:
 
 images: $(STAMP)  ## Build the replicas and the proxy server into images
 	$(BIN)/python -m lab.containers.build
+
+FUZZ_TIME ?= 2s
+
+fuzz:  ## Fuzz every decoder of both replicas, FUZZ_TIME each
+	cd compose/go && for target in core:FuzzReceive frame:FuzzRead settings:FuzzParse ledger:FuzzLine; do \
+		CGO_ENABLED=0 go test ./internal/$${target%%:*} -run '^$$' -fuzz "^$${target##*:}$$" -fuzztime $(FUZZ_TIME) || exit 1; done
+	cd compose/rust && FUZZ_SECONDS=$(FUZZ_TIME:s=) cargo test --locked --test rules fuzz
 
 containers-test: images
 	$(BIN)/pytest -q -m containers tests

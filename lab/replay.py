@@ -6,9 +6,10 @@ from typing import Any
 
 from lab.core.units import duration_text, parse_duration_ns
 from lab.engines.reference import EVENT_NAMES, MESSAGE, TIMER, TraceRow, run
-from lab.engines.scenario import Scenario, prepare
+from lab.engines.scenario import Scenario, prepare_seed
 from lab.metrics import METRICS, format_value
 from lab.run import RunRow, judge
+from lab.spec.drawing import is_drawn
 from lab.spec.schema import Experiment
 from lab.suite import variants
 
@@ -29,7 +30,7 @@ def replay_run(
     if variant and variant not in known:
         raise ReplayError(f"{variant!r} is not a variant; there are {', '.join(known)}")
     chosen = known[variant] if variant else next(iter(known.values()))
-    scenario = prepare(chosen)
+    scenario = prepare_seed(chosen, seed)
     if node and node not in scenario.names:
         raise ReplayError(f"{node!r} is not a node; there are {', '.join(scenario.names)}")
     try:
@@ -45,6 +46,10 @@ def replay_run(
         "digest": row.digest,
         "trace_hash": row.trace_hash,
         "event_count": row.event_count,
+        "faults": [
+            {"label": fault.label, "start_ns": fault.start_ns, "stop_ns": fault.stop_ns, "bit": fault.bit}
+            for fault in row.faults
+        ],
         "values": {name: {"value": value.value, "censored": value.censored} for name, value in row.values.items()},
         "checkers": {name: {"valid": v.valid, "reason": v.reason} for name, v in row.validities.items()},
         "trace": [_event_json(event, scenario) for event in shown[:limit]],
@@ -53,7 +58,16 @@ def replay_run(
     lines = [_event_line(event, scenario) for event in shown[:limit]]
     if len(shown) > limit:
         lines.append(f"… {len(shown) - limit} more events (--limit, --from, --node)")
-    return document, [*lines, *_verdict_lines(row)]
+    schedule = _schedule_lines(row) if is_drawn(chosen) else []
+    return document, [*schedule, *lines, *_verdict_lines(row)]
+
+
+def _schedule_lines(row: RunRow) -> list[str]:
+    """Return the faults that the seed drew."""
+    return [
+        f"  fault {duration_text(fault.start_ns):>8} to {duration_text(fault.stop_ns):>8}  {fault.label}"
+        for fault in row.faults
+    ]
 
 
 def _event_json(event: TraceRow, scenario: Scenario) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab import checkers
-from lab.metrics import METRICS, measure_units
+from lab.metrics import is_counter, split_measure
 from lab.metrics.estimate import Estimate
-from lab.run import RunRow, RunSet, first_invalid
+from lab.run import RunRow, RunSet, first_invalid, units_of
 from lab.spec.claims import Claim, parse_claim, split_variant
+from lab.spec.drawing import is_drawn
 
+FAULTS_BIT = "faults_bit"
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 EXIT_CODES = {PASS: 0, FAIL: 1, INCONCLUSIVE: 3}
 LAST_LINES = {
@@ -58,8 +60,8 @@ def judge_claims(runs: Mapping[str, RunSet], texts: Sequence[str], replay: str) 
     """Return the result of every claim on every set of runs it is about; `replay` is a command with `{seed}` and
     `{variant}`.
     """
-    units = measure_units()
     first = next(iter(runs.values()))
+    units = units_of(first.experiment.system.protocol)
     results = []
     measured = {variant: run_set.measures() for variant, run_set in runs.items()}
     for text in texts:
@@ -77,8 +79,8 @@ def judge_claims(runs: Mapping[str, RunSet], texts: Sequence[str], replay: str) 
 def _judge_claim(
     claim: Claim, variant: str, run_set: RunSet, measured: Mapping[str, Estimate], replay: str
 ) -> ClaimResult:
-    estimate = measured.get(claim.measure)
-    name = claim.measure.rpartition(".")[0] if claim.measure not in METRICS else claim.measure
+    name = split_measure(claim.measure)[0]
+    estimate = run_set.measure(claim.measure) if is_counter(name) else measured.get(claim.measure)
     seed = _loudest_seed(run_set.rows, name, claim.operator)
     if estimate is None or (estimate.value is None and not estimate.censored):
         return ClaimResult(claim.text, variant, None, estimate, None, "the measure is not defined in these runs")
@@ -112,8 +114,30 @@ def _judge_truth(variant: str, run_set: RunSet, replay: str) -> list[ClaimResult
     for name, (valid, seed, reason) in sorted(first_invalid(run_set.rows).items()):
         if valid is False and name in allowed:
             continue
+        if name == FAULTS_BIT and is_drawn(run_set.experiment):
+            reason = _idle_faults(run_set)
+            if not reason:
+                continue
         results.append(ClaimResult(name, variant, valid, None, seed, reason, replay.format(seed=seed, variant=variant)))
     return results
+
+
+def _idle_faults(run_set: RunSet) -> str:
+    """Return "" if drawn faults tested something: every kind acted in some run, what the file tells acted in all, and
+    everything healed. One drawn fault alone may meet no message.
+    """
+    told = {fault.label() for fault in run_set.experiment.faults if not fault.is_drawn()}
+    acted: dict[str, bool] = {}
+    for row in run_set.rows:
+        for fault in row.faults:
+            did = fault.bit is None or fault.bit > 0
+            if not fault.healed:
+                return f"seed {row.seed}: fault not healed: '{fault.label}' was still in force"
+            if not did and fault.label in told:
+                return f"seed {row.seed}: fault not applied: '{fault.label}' touched nothing"
+            acted[fault.kind] = acted.get(fault.kind, False) or did
+    idle = sorted(kind for kind, did in acted.items() if not did)
+    return f"drawn faults of these kinds touched nothing in any run: {', '.join(idle)}" if idle else ""
 
 
 def verdict(results: Sequence[ClaimResult]) -> str:

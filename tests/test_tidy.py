@@ -79,12 +79,13 @@ def test_every_file_of_a_table_is_in_it() -> None:
 
 
 def test_every_experiment_is_valid_and_listed() -> None:
-    from lab.metrics import measure_units
+    from lab.checkers import checker_names
+    from lab.run import units_of
     from lab.spec.load import load_experiment
 
     files = sorted((ROOT / "experiments").glob("*.yaml"))
     assert len(files) >= 3
     listed = (ROOT / "experiments" / "README.md").read_text()
     for file in files:
-        assert load_experiment(file, measure_units()).title
+        assert load_experiment(file, units_of, checker_names).title
         assert f"`{file.name}`" in listed
