@@ -18,6 +18,7 @@ from validation.world import IDEAL, MS, SECOND, Leg, Table, between, world
 
 GROUP = "links"
 BATCHES = 20
+UPDATES_MAX = 100_000  # in one run, at one each 100 ms
 WAIT_MS = 10  # between the attempts of `one_follower`
 CHEN = "Chen, Toueg & Aguilera 2002, On the Quality of Service of Failure Detectors, closed form"
 GAP_NS = 10 * MS
@@ -148,12 +149,13 @@ def any_slow(together: int, slow_ppm: int, target: float, key: int, n: int) -> E
     places = quantiles.places()
     last = quantiles.WHOLE - quantiles.WHOLE * slow_ppm // 1_000_000
     table = tuple(SLOW_NS if place > last else MS for place in places)
+    batches = max(BATCHES, n // UPDATES_MAX)
     scenario = replicated(
         followers=1, mode="sync", leg=lambda source, target: Leg(table) if source == 0 else IDEAL,
-        arrivals="constant(10/s)", duration=f"{100 * (n // BATCHES) + 1}ms", horizon_ns=1 << 48,
+        arrivals="constant(10/s)", duration=f"{100 * (n // batches) + 1}ms", horizon_ns=1 << 48,
     )  # fmt: skip
     found, groups = 0, 0
-    for history in compiled.histories(scenario, seeds(key, BATCHES)):
+    for history in compiled.histories(scenario, seeds(key, batches)):
         waited = history.operations.acknowledged_ns - history.operations.intended_ns
         slow = waited[: len(waited) // together * together].reshape(-1, together).max(axis=1) > SLOW_NS // 2
         found, groups = found + int(np.count_nonzero(slow)), groups + len(slow)
