@@ -113,10 +113,11 @@ def test_the_digest_depends_neither_on_threads_nor_on_who_asks(tmp_path: Path) -
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_sweep_goes_on_with_resume(tmp_path: Path, how: signal.Signals) -> None:
     file = write(tmp_path / "small.yaml")
-    command = ["sweep", str(file), "--vary", "policy.timeout=100ms,200ms", "--seeds", "2000", "--json", "--quiet"]
+    command = ["sweep", str(file), "--vary", "policy.timeout=100ms,200ms", "--seeds", "6000", "--json", "--quiet"]
     whole = lab(*command, "--results", tmp_path / "whole")
     results = ["--results", str(tmp_path / "killed")]
-    stopped = subprocess.Popen([*LAB, *command, *results], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    slowly = [*LAB, *command, *results, "--threads", "1"]
+    stopped = subprocess.Popen(slowly, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while len(list((tmp_path / "killed").glob("*/.sweep-*/*.parquet"))) < 2:
         assert time.monotonic() < deadline and stopped.poll() is None
