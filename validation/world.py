@@ -49,7 +49,7 @@ def world(
     total = nodes + 1
     tables = _Tables()
     rows = tuple(
-        _row(leg(source, target) if leg else IDEAL, tables) for source in range(total) for target in range(total)
+        tables.row(leg(source, target) if leg else IDEAL) for source in range(total) for target in range(total)
     )
     return Scenario(
         experiment=None,
@@ -73,6 +73,7 @@ class _Tables:
     def __init__(self) -> None:
         self.place_of: dict[Table, int] = {}
         self._known: dict[int, tuple[Table, int]] = {}  # by identity; the table is kept so that its id stays its own
+        self._rows: dict[tuple[int, int, int], tuple[int, ...]] = {}  # by place, loss and duplication
 
     def place(self, table: Table) -> int:
         known = self._known.get(id(table))
@@ -80,13 +81,20 @@ class _Tables:
             known = self._known[id(table)] = (table, self.place_of.setdefault(table, len(self.place_of)))
         return known[1]
 
+    def row(self, leg: Leg) -> tuple[int, ...]:
+        """Return the row of a link, one object for all that are alike: large networks have few kinds of links."""
+        place = -1 if leg.table is None else self.place(leg.table)
+        key = (place, leg.loss_ppm, leg.duplicate_ppm)
+        if key not in self._rows:
+            self._rows[key] = _row(leg, place)
+        return self._rows[key]
 
-def _row(leg: Leg, tables: _Tables) -> tuple[int, ...]:
+
+def _row(leg: Leg, place: int) -> tuple[int, ...]:
     row = [0] * fate.TABLE_0 + [-1] * fate.TABLE_COUNT
     row[fate.LOSS_PPM] = leg.loss_ppm
     row[fate.DUPLICATE_PPM] = leg.duplicate_ppm
-    if leg.table is not None:
-        row[fate.TABLE_0] = tables.place(leg.table)
+    row[fate.TABLE_0] = place
     return tuple(row)
 
 

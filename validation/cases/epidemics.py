@@ -167,7 +167,7 @@ def _rumours() -> list[Case]:
             cases.append(
                 Case(
                     f"rumour {name}: {what}", GROUP, text + told, DEMERS + ", Tables 1-3, recomputed",
-                    partial(measured, what, *arguments), target, full=2000, small=40,
+                    partial(measured, what, *arguments), target, full=2000, small=16,
                     target_error=0.5 * 10**-digits,
                 )
             )  # fmt: skip
@@ -175,7 +175,7 @@ def _rumours() -> list[Case]:
         Case(
             "rumour pull, feedback, counter 3: residue", GROUP,
             "epidemic protocol, 1000 nodes, synchronous cycles, pull, feedback, counter 3; share never reached",
-            DEMERS + ", Table 3, recomputed", partial(rare_residue, 3), 3.8e-6, full=2000, small=40,
+            DEMERS + ", Table 3, recomputed", partial(rare_residue, 3), 3.8e-6, full=2000, small=16,
             target_error=0.05e-6,
         )
     )  # fmt: skip
