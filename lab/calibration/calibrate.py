@@ -213,7 +213,7 @@ def _timers(found: Measured, probed: Probed, retry: Experiment) -> None:
 
 def machine() -> str:
     """Return the kind of this machine in words."""
-    return f"{os.cpu_count()} cores ({platform.machine()}), {platform.system()} {platform.release()}"
+    return f"{os.cpu_count()} cores ({platform.machine()}), {platform.system()}"
 
 
 def facts(measured: Measured, command: str, effort: Effort, base: Base) -> dict[str, Any]:
