@@ -128,20 +128,24 @@ def election_times(figure: Figure) -> None:
 # Epidemics
 
 EPIDEMICS = 60
+UNSOURCED = (
+    ("feedback, counter", 2),
+    ("feedback, counter", 3),
+)  # run, but without a number that was read in the source
 
 
 def spreading(figure: Figure) -> None:
     """Residue over traffic with the points of Demers et al., and rounds until all know with the exact ones."""
     left, right = _pair(figure)
-    counter = ((1, 0.18, 1.7), (2, 0.037, 3.3), (3, 0.011, 4.5), (4, 0.0036, 5.6), (5, 0.0012, 6.7))
-    coin = ((1, 0.96, 0.04), (2, 0.20, 1.6), (3, 0.060, 2.8), (4, 0.021, 3.9), (5, 0.008, 4.9))
+    counter = ((0.18, 1.7), (0.0036, 5.6), (0.0012, 6.7))
+    coin = ((0.96, 0.04), (0.20, 1.6), (0.060, 2.8), (0.021, 3.9), (0.008, 4.9))
     for number, (name, stop, feedback, published) in enumerate(
         (("feedback, counter", COUNTER, 1, counter), ("blind, coin", COIN, 0, coin))
     ):
-        found = [epidemics.outcomes(1000, PUSH, stop, feedback, k, 0, 120, KEY, EPIDEMICS) for k, _, _ in published]
+        found = [epidemics.outcomes(1000, PUSH, stop, feedback, k, 0, 120, KEY, EPIDEMICS) for k in LEVELS]
         sent, missed = [float(run["sent"].mean()) for run in found], [float(run["residue"].mean()) for run in found]
         _ours(left, number, sent, missed, name)
-        left.plot([m for _, _, m in published], [s for _, s, _ in published], linestyle="none", marker="x", color=INK)
+        left.plot([m for _, m in published], [s for s, _ in published], linestyle="none", marker="x", color=INK)
     sent = [step / 4 for step in range(28)]
     left.plot(sent, [exp(-m) for m in sent], color=MUTED, linewidth=1, label="e^-m")
     left.set(xlabel="updates sent a node, m", ylabel="share never reached")

@@ -68,7 +68,7 @@ def world(
 
 
 class _Tables:
-    """Distinct tables in order. Hashing 4,097 integers for every link would take longer than a run."""
+    """Distinct tables in order. Hashing thousands of integers for every link would take longer than a run."""
 
     def __init__(self) -> None:
         self.place_of: dict[Table, int] = {}
