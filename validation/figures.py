@@ -128,10 +128,7 @@ def election_times(figure: Figure) -> None:
 # Epidemics
 
 EPIDEMICS = 60
-UNSOURCED = (
-    ("feedback, counter", 2),
-    ("feedback, counter", 3),
-)  # run, but without a number that was read in the source
+LEVELS = range(1, 6)  # k; the crosses are those of the published rows that were read in the source
 
 
 def spreading(figure: Figure) -> None:
