@@ -49,7 +49,26 @@ def test_health_tells_who_it_is(role: str, runtime: str, workshop: Workshop) -> 
     told = json.loads(body)
     assert status == 200
     assert re.fullmatch(r"\d+\.\d+\.\d+", told.pop("version"))
+    connected = told.pop("connected")
     assert told == {"name": replica.settings["name"], "role": role, "runtime": runtime}
+    assert connected.keys() == replica.settings["peers"].keys()
+
+
+@pytest.mark.parametrize("wire_name", ["framed", "oneshot"])
+def test_health_and_metrics_tell_to_whom_there_is_a_connection(
+    wire_name: str, runtime: str, workshop: Workshop
+) -> None:
+    bench = workshop.leader(runtime, mode="async", wire=wire_name)
+    bench.linked(1)
+
+    def told() -> dict[str, bool]:
+        connected = dict(json.loads(bench.replica.request("GET", "/healthz")[1])["connected"])
+        values = bench.replica.metrics(*(f'driftlab_connected{{peer="{peer}"}}' for peer in connected))
+        return connected if values == [float(value) for value in connected.values()] else {}
+
+    bench.replica.until(lambda _: told() == {"f1": True, "f2": True})
+    bench.f1.hang_up()
+    bench.replica.until(lambda _: told() == {"f1": False, "f2": True})
 
 
 @pytest.mark.parametrize("role", ROLES)

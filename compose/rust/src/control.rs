@@ -23,6 +23,7 @@ use crate::VERSION;
 use crate::clock::monotonic_ns;
 use crate::faults::FaultChange;
 use crate::hex::{parse_hex, to_hex};
+use crate::links::Line;
 use crate::listeners::accept_each;
 use crate::merkle;
 use crate::metrics::metrics_text;
@@ -58,6 +59,7 @@ const ROUTES: [(&str, Method); 11] = [
 struct Control {
     settings: Arc<Settings>,
     duplicates: BTreeMap<String, Arc<Duplicates>>,
+    lines: BTreeMap<String, Line>,
     inbox: Sender<Request>,
 }
 
@@ -78,11 +80,13 @@ pub async fn serve(
     listener: TcpListener,
     settings: Arc<Settings>,
     duplicates: BTreeMap<String, Arc<Duplicates>>,
+    lines: BTreeMap<String, Line>,
     inbox: Sender<Request>,
 ) {
     let control = Arc::new(Control {
         settings,
         duplicates,
+        lines,
         inbox,
     });
     accept_each(listener, move |stream| {
@@ -150,11 +154,16 @@ impl Control {
         } else {
             "follower"
         };
+        let lines = self.lines.iter();
+        let connected: BTreeMap<_, _> = lines
+            .map(|(peer, line)| (peer, line.is_connected()))
+            .collect();
         let mut body = json!({
             "name": self.settings.name,
             "role": role,
             "runtime": "rust",
             "version": VERSION,
+            "connected": connected,
         });
         if let Some(bug) = self.settings.bug {
             body["seeded_bug"] = bug.name().into();

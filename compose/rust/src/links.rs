@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -122,16 +122,39 @@ impl Pace {
     }
 }
 
+/// Whether there is a connection to a peer.
+#[derive(Clone)]
+pub enum Line {
+    Framed(Arc<AtomicBool>),
+    Oneshot(oneshot::Watch),
+}
+
+impl Line {
+    pub fn is_connected(&self) -> bool {
+        match self {
+            Self::Framed(is_up) => is_up.load(Ordering::Relaxed),
+            Self::Oneshot(watch) => watch.is_ready(),
+        }
+    }
+}
+
 struct Link {
     name: String,
+    line: Line,
     queue: Sender<Frame>,
     backlog: Arc<Backlog>,
     offered: u64,
     duplicates: Arc<Duplicates>,
 }
 
-/// Name of a peer, frames and bytes that wait for it.
-pub type QueueGauge = (String, u64, u64);
+/// A link as it is at one moment.
+#[derive(Debug)]
+pub struct LinkGauge {
+    pub peer: String,
+    pub frames: u64,
+    pub bytes: u64,
+    pub is_connected: bool,
+}
 
 /// The links of a replica by position in the settings' `replicas`.
 pub struct Links {
@@ -165,18 +188,23 @@ impl Links {
                 delays: Some(delays.clone()),
             };
             let duplicates = Arc::new(Duplicates::new(settings.seed, index as u64));
-            match settings.wire {
+            let line = match settings.wire {
                 Wire::Framed => {
                     let overlooks = settings.has(Bug::LossOverlooked);
-                    tokio::spawn(run_link(address, receiver, pace, overlooks));
+                    let is_up = Arc::new(AtomicBool::new(false));
+                    tokio::spawn(run_link(address, receiver, pace, overlooks, is_up.clone()));
+                    Line::Framed(is_up)
                 }
                 Wire::Oneshot => {
                     let pool = oneshot::Pool::open(address, settings.pool);
+                    let line = Line::Oneshot(pool.watch());
                     tokio::spawn(oneshot::run_link(pool, receiver, pace, duplicates.clone()));
+                    line
                 }
-            }
+            };
             let link = Link {
                 name: name.clone(),
+                line,
                 queue,
                 backlog: Arc::default(),
                 offered: 0,
@@ -220,13 +248,14 @@ impl Links {
         }
     }
 
-    pub fn gauges(&self) -> Vec<QueueGauge> {
+    pub fn gauges(&self) -> Vec<LinkGauge> {
         let links = self.links.values();
         links
-            .map(|link| {
-                let frames = link.backlog.frames.load(Ordering::Relaxed);
-                let bytes = link.backlog.bytes.load(Ordering::Relaxed);
-                (link.name.clone(), frames, bytes)
+            .map(|link| LinkGauge {
+                peer: link.name.clone(),
+                frames: link.backlog.frames.load(Ordering::Relaxed),
+                bytes: link.backlog.bytes.load(Ordering::Relaxed),
+                is_connected: link.line.is_connected(),
             })
             .collect()
     }
@@ -235,6 +264,14 @@ impl Links {
     pub fn waiting_bytes(&self) -> impl Iterator<Item = (usize, u64)> {
         let links = self.links.iter();
         links.map(|(index, link)| (*index, link.backlog.bytes.load(Ordering::Relaxed)))
+    }
+
+    /// By peer, what tells whether there is a connection.
+    pub fn lines(&self) -> BTreeMap<String, Line> {
+        let links = self.links.values();
+        links
+            .map(|link| (link.name.clone(), link.line.clone()))
+            .collect()
     }
 
     /// By peer, how many of a million frames are sent twice.
@@ -251,6 +288,7 @@ async fn run_link(
     mut queue: Receiver<Frame>,
     mut pace: Pace,
     overlooks: bool,
+    is_up: Arc<AtomicBool>,
 ) {
     let tallies = pace.tallies.clone();
     loop {
@@ -258,6 +296,7 @@ async fn run_link(
             return;
         };
         tracing::info!(%address, "a link is up");
+        is_up.store(true, Ordering::Relaxed);
         let (mut reader, mut writer) = stream.into_split();
         let mut batch = Batch::default();
         tokio::select! {
@@ -268,6 +307,7 @@ async fn run_link(
                 }
             }
         }
+        is_up.store(false, Ordering::Relaxed);
         if overlooks {
             // The seeded bug: frames go into the void until the replica stops.
             while queue.recv().await.is_some() {}

@@ -44,8 +44,7 @@ pub fn metrics_text(report: &Report, is_leader: bool) -> Result<String, promethe
     registry.register(Box::new(staleness))?;
     let breakers = status.breakers.iter();
     let lags = status.lags.iter();
-    let frames = report.queues.iter();
-    let bytes = report.queues.iter();
+    let links = &report.links;
     let families = [
         family(
             ("breaker_state", "follower"),
@@ -60,12 +59,19 @@ pub fn metrics_text(report: &Report, is_leader: bool) -> Result<String, promethe
         family(
             ("queue_depth", "peer"),
             "Frames that wait for a peer.",
-            frames.map(|(name, frames, _)| (name, *frames as f64)),
+            links.iter().map(|link| (&link.peer, link.frames as f64)),
         ),
         family(
             ("queue_bytes", "peer"),
             "Bytes that wait for a peer.",
-            bytes.map(|(name, _, bytes)| (name, *bytes as f64)),
+            links.iter().map(|link| (&link.peer, link.bytes as f64)),
+        ),
+        family(
+            ("connected", "peer"),
+            "Whether a connection to the peer is open.",
+            links
+                .iter()
+                .map(|link| (&link.peer, f64::from(link.is_connected))),
         ),
     ];
     for collector in families

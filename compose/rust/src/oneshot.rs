@@ -64,6 +64,10 @@ impl Idle {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn has_any(&self) -> bool {
+        self.queue().iter().any(|waiting| !waiting.is_closed())
+    }
+
     /// Hands a job to a connection, or gives it back when there is none.
     fn give(&self, mut job: Job) -> Result<(), Job> {
         loop {
@@ -76,6 +80,16 @@ impl Idle {
                 Err(returned) => job = returned,
             }
         }
+    }
+}
+
+/// Tells whether a pool has a connection that is ready.
+#[derive(Clone)]
+pub struct Watch(Weak<Idle>);
+
+impl Watch {
+    pub fn is_ready(&self) -> bool {
+        self.0.upgrade().is_some_and(|idle| idle.has_any())
     }
 }
 
@@ -92,6 +106,11 @@ impl Pool {
             tokio::spawn(keep_place(address, Arc::downgrade(&idle), diallers.clone()));
         }
         Self { idle }
+    }
+
+    /// A look at whether a connection is ready, which does not keep the pool.
+    pub fn watch(&self) -> Watch {
+        Watch(Arc::downgrade(&self.idle))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::entry::Entry;
 use crate::events::EventLog;
 use crate::faults::{FaultChange, Faults, Waits, WallClock};
 use crate::frames::encode_frame;
-use crate::links::{Frame, Links, QueueGauge, Tallies, count};
+use crate::links::{Frame, LinkGauge, Links, Tallies, count};
 use crate::machine::{ClientId, Command, Machine, Status, Timer};
 use crate::measures::Measures;
 use crate::otlp::Exporter;
@@ -81,7 +81,7 @@ pub enum Request {
 pub struct Report {
     pub status: Status,
     pub monotonic_ns: i64,
-    pub queues: Vec<QueueGauge>,
+    pub links: Vec<LinkGauge>,
     pub measures: Measures,
 }
 
@@ -399,7 +399,7 @@ impl Owner {
         Report {
             status,
             monotonic_ns: now_ns,
-            queues: self.links.gauges(),
+            links: self.links.gauges(),
             measures: self.machine.measures().clone(),
         }
     }

@@ -43,6 +43,7 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let waits = Arc::new(Waits::default());
     let links = Links::open(&settings, &tallies, &machine.measures().enqueue_delay)?;
     let duplicates = links.duplicates();
+    let lines = links.lines();
     let (slow_disk, stalls) = (waits.clone(), tallies.clone());
     let writer = Writer::spawn(store, move || slow_disk.stall(&stalls.stalled))?;
     let hands = Hands {
@@ -65,7 +66,13 @@ pub async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let mut serving = JoinSet::new();
     serving.spawn(listeners::serve_peers(peers, reception.clone()));
     serving.spawn(listeners::serve_clients(clients, reception));
-    serving.spawn(control::serve(control, settings.clone(), duplicates, inbox));
+    serving.spawn(control::serve(
+        control,
+        settings.clone(),
+        duplicates,
+        lines,
+        inbox,
+    ));
     tracing::info!(run_id = settings.run_id, incarnation, "serving");
 
     tokio::select! {

@@ -25,6 +25,8 @@ type health struct {
 	Role    string `json:"role"`
 	Runtime string `json:"runtime"`
 	Version string `json:"version"`
+	// Connected says by peer whether a connection for frames to it is open.
+	Connected map[string]bool `json:"connected"`
 	// SeededBug is only there when there is one.
 	SeededBug core.Bug `json:"seeded_bug,omitempty"`
 }
@@ -149,8 +151,14 @@ func (n *Node) getHealth(response http.ResponseWriter, _ *http.Request) {
 	if n.isLeader() {
 		role = "leader"
 	}
+	connected := make(map[string]bool, len(n.owner.links))
+	for _, each := range n.owner.links {
+		if each != nil {
+			connected[each.name] = each.isConnected()
+		}
+	}
 	answer(response, http.StatusOK, health{
-		Name: n.settings.Name, Role: role, Runtime: "go", Version: n.version, SeededBug: n.bug,
+		Name: n.settings.Name, Role: role, Runtime: "go", Version: n.version, Connected: connected, SeededBug: n.bug,
 	})
 }
 

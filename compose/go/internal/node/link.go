@@ -72,6 +72,16 @@ func (l *link) send(frame []byte, isEntry bool) {
 	})
 }
 
+// isConnected says whether a frame sent now would find a connection to the peer.
+func (l *link) isConnected() bool {
+	if l.pool != nil {
+		return l.pool.any()
+	}
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.connected
+}
+
 // full says whether another entry would find no room behind those that are ahead of it.
 func (l *link) full(ahead int) bool {
 	waiting := l.waitingBytes.Load() + int64(ahead)*l.entryBytes

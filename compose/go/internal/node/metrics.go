@@ -90,6 +90,11 @@ func (c *collector) Collect(found chan<- prometheus.Metric) {
 				float64(each.waitingFrames.Load()), "peer", each.name)
 			gauge("queue_bytes", "Bytes that wait for the peer.",
 				float64(each.waitingBytes.Load()), "peer", each.name)
+			connected := 0.0
+			if each.isConnected() {
+				connected = 1
+			}
+			gauge("connected", "Whether a connection to the peer is open.", connected, "peer", each.name)
 		}
 	}
 }

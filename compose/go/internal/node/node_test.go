@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -141,7 +142,10 @@ func TestControlInterface(t *testing.T) {
 	c.dial().write("a")
 	var seen health
 	c.get(1, "/healthz", &seen)
-	if (seen != health{Name: "f1", Role: "follower", Runtime: "go", Version: "test"}) {
+	want := health{
+		Name: "f1", Role: "follower", Runtime: "go", Version: "test", Connected: map[string]bool{"leader": true},
+	}
+	if !reflect.DeepEqual(seen, want) {
 		t.Errorf("health %+v", seen)
 	}
 	response, err := http.Get("http://" + c.settings[0].Listen.Control + "/metrics")

@@ -59,6 +59,13 @@ func (p *pool) remove(connection net.Conn) bool {
 	return true
 }
 
+// any says whether a connection is ready.
+func (p *pool) any() bool {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return len(p.ready) > 0
+}
+
 // take gives away the oldest connection, or nil.
 func (p *pool) take() net.Conn {
 	p.mutex.Lock()
