@@ -73,6 +73,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("lab: interrupted", err=True)
+        # An interrupt that went through a library's `exec` of a text makes CPython end by the signal instead of with
+        # our code, though it was caught; every such `exec` forgets it first, so an empty one does.
+        exec("", {})
         sys.exit(130)
 
 
