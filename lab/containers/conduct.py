@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -30,6 +30,8 @@ from lab.model.effects import Keep
 REPLICA_TIMEOUT_S = 2.0
 READY_DEADLINE_S = 15.0
 READY_POLL_S = 0.01
+CONNECT_POLL_S = 0.002
+CONNECT_DEADLINE_S = 2.0
 GREEN_WORKERS = 8
 PREPARE_NS = 50_000_000  # connections are looked at this long before they are needed
 
@@ -89,6 +91,24 @@ class Replicas:
                     words = await asyncio.to_thread(self.stack.last_words, name)
                     raise PlaneError(f"{name} is not ready after {READY_DEADLINE_S:g} s: {error}{words}") from error
             await asyncio.sleep(READY_POLL_S)
+
+    async def wait_connected(self, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Wait until each first replica has a connection to the second; return the pairs that have none in time."""
+        deadline = time.monotonic() + CONNECT_DEADLINE_S
+        missing = list(pairs)
+        while missing:
+            told = {source: await self._connected(source) for source, _ in missing}
+            missing = [(source, target) for source, target in missing if not told[source].get(target)]
+            if not missing or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(CONNECT_POLL_S)
+        return missing
+
+    async def _connected(self, name: str) -> dict[str, bool]:
+        try:
+            return dict((await self.channels[name].ask("GET", "/healthz")).get("connected", {}))
+        except ExchangeError:
+            return {}  # what goes down meanwhile is another fault's business
 
     def close(self) -> None:
         """Close all connections."""
@@ -304,11 +324,20 @@ class Conductor:
             self.driver.lead_to(await asyncio.to_thread(self.stack.port, node, CLIENT_PORT))
 
     async def _open_into(self, nodes: Sequence[str]) -> int:
-        """Open the links into nodes that are back, as far as their rows are; return when that was done."""
+        """Open the links into nodes that are back, as far as their rows are; return when all that send over them are
+        connected again: till then what is sent to the nodes is lost, as it was while they were away.
+        """
         self.shut.difference_update(nodes)
         links = [link for node in nodes for link in self._into(node)]
         rows = {link.name: self.server.in_force.get(link.name, link.row_of_epoch[0]) for link in links}
-        return (await self.server.enable([link for link in links if link.is_open(rows[link.name])], True)).finished_ns
+        opened = [link for link in links if link.is_open(rows[link.name])]
+        await self.server.enable(opened, True)
+        senders = [(link.source, link.target) for link in opened if link.source not in self.stopped]
+        self.notes += [
+            f"{source} is not connected to {target}, which is back, after {CONNECT_DEADLINE_S:g} s"
+            for source, target in await self.replicas.wait_connected(senders)
+        ]
+        return time.monotonic_ns()
 
     # Replicas that are prepared beside others
 

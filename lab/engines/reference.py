@@ -10,7 +10,8 @@ What an event may meet before its node handles it, in this order:
 - a disturbed replica keeps messages back (`lab.engines.holding`);
 - a crash discards timers and the inbox, and raises the incarnation; overlapping outages hold a node until the last one
   ends;
-- a message to a node that is down is lost; to one that needs time to serve, it waits in a bounded inbox.
+- a message to a node that is down when it is sent (there is no connection) or when it arrives is lost; to one that
+  needs time to serve, it waits in a bounded inbox.
 """
 
 from __future__ import annotations
@@ -322,6 +323,9 @@ class _Engine:
         link = 0 if self.shares_links else source * self.node_count + target
         counter = self.link_counter(source, target, kind)
         counter[record.SENT] += 1
+        if self.down[target]:
+            counter[record.DOWN] += 1
+            return
         if self.ideal[self.epoch][link]:
             self.schedule(0, message)
             return

@@ -156,6 +156,9 @@ def transmit(M: Words, T: Tables, now: int, source: int, meta: int, key: int, a:
     kind = (meta >> 4) & KIND_MASK
     cell = M[CELLS_AT] + (link * M[KINDS] + kind) * CELL
     M[cell + SENT] += 1
+    if M[OUTAGES] and M[M[NODES_AT] + ((meta >> 12) & NODE_MASK) * NODE_WORDS + N_DOWN]:
+        M[cell + DOWN] += 1
+        return
     row_class = M[M[CLASSES_AT] + epoch * M[LINKS] + link]
     row = slice_at(M, M[ROWS_AT] + row_class * ROW_WORDS)
     if row[ROW_IDEAL]:

@@ -24,6 +24,9 @@ def transmit(M: Words, T: Tables, now: int, source: int, meta: int, key: int, a:
         link = source * M[NODES] + ((meta >> 12) & NODE_MASK)
     cell = M[CELLS_AT] + (link * M[KINDS] + ((meta >> 4) & KIND_MASK)) * CELL
     M[cell + SENT] += 1
+    if M[OUTAGES] and M[M[NODES_AT] + ((meta >> 12) & NODE_MASK) * NODE_WORDS + N_DOWN]:
+        M[cell + DOWN] += 1
+        return
     row = slice_at(M, M[ROWS_AT] + M[M[CLASSES_AT] + epoch * M[LINKS] + link] * ROW_WORDS)
     if row[ROW_IDEAL]:
         push(M, now, now, meta, key, a, b, c, d)
