@@ -196,10 +196,8 @@ class Calibration:
 
 
 def _runs(case: Case, effort: Effort) -> int:
-    """Return how many runs a case has: without faults one less is enough, with crashes half the episodes fit in one."""
-    if case.kind == "crash":
-        return 2 * effort.runs
-    return max(1, effort.runs - 1) if case.kind == "none" else effort.runs
+    """Return how many runs a case has: with crashes half the episodes fit in one."""
+    return 2 * effort.runs if case.kind == "crash" else effort.runs
 
 
 def _timers(found: Measured, probed: Probed, retry: Experiment) -> None:

@@ -48,18 +48,18 @@ null band (the 95 % critical value for two samples of these sizes from one law).
 `outside`, and what it misses is **bold**. Differences are simulator against containers.
 
 **How to read it.** A row is many short episodes of one fault; convergence is the time from the end of an episode until
-every replica has all that was accepted by then (`none`: from moments a quarter of a second apart). The interval
+every replica has all that was accepted by then (`none`: from moments a tenth of a second apart). The interval
 beside a median says what luck alone could have done: where it holds 0 %, `outside` by the median may be luck, and more
 repetitions tell. The band takes episodes as independent, and one band in twenty is missed by luck. Latencies of one
 episode are alike, so their KS is not a test but a distance.
 
 **What the simulator was given:** the samples above, and the times at which faults really began and ended (a container
-needs time to start: `crash` ends late). **What it leaves out:** it takes retry timers as exact, replicas as connected
-as soon as a link is open again, and each message's own share as independent of its neighbours', so that a machine that
-stalls, which delays many at once, shows as a simulated tail that is too long. Probes were spread among the runs, so
-that a drift of the machine meets both. Reconciliation was off, so nothing here is about it. Acknowledgements in `async`
-wait for no link: their distribution is the request and the answer alone, a few tenths of a millisecond on an idle
-machine.
+needs time to start: `crash` ends late; it ends when all that send to the replica are connected again). **What it leaves
+out:** it takes retry timers as exact, and each message's own share as independent of its neighbours', so that a machine
+that stalls, which delays many at once, shows as a simulated tail that is too long: measure on a machine that does
+nothing else. Probes were spread among the runs, so that a drift of the machine meets both. Reconciliation was off, so
+nothing here is about it. Acknowledgements in `async` wait for no link: their distribution is the request and the answer
+alone, a few tenths of a millisecond on an idle machine.
 """
 
 COLUMNS = (

@@ -16,9 +16,23 @@ RETRY_TIMEOUT_NS, RETRY_BACKOFF_NS = 100_000_000, 50_000_000
 RETRY_LOSS = "30%"
 LINK_DELAY = "uniform(low=10ms, high=30ms)"
 LEAD_NS = 600_000_000  # before the first episode
-EPISODE_NS = 300_000_000
-PERIOD_NS = SECOND_NS
-CRASH_PERIOD_NS = 2_200_000_000  # a container takes its time to start
+MOMENT_NS = 100_000_000  # where nothing fails: longer than a message is on its way
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How long an episode lasts and when the next one begins, and how many there are for one that is asked for."""
+
+    episode_ns: int
+    period_ns: int
+    count: float = 1
+
+
+PLAIN = Rhythm(300_000_000, SECOND_NS)
+# Over within 100 ms, and spread over tens of percent: many are needed for a median within 3 %, and many fit in.
+BRIEF = Rhythm(100_000_000, 250_000_000, 8)
+LONG = Rhythm(300_000_000, 2_200_000_000, 0.5)  # a container takes its time to start
+RHYTHMS = {"drop": PLAIN, "partition": PLAIN, "crash": LONG}
 SWITCHES = 8
 _QUEUE = {"limit": 8192}  # nothing is refused
 # In order of sequence an update would also wait for those before it, which the simulator adds by itself.
@@ -145,14 +159,16 @@ def _world(base: Base, title: str, mode: str, duration_ns: int, faults: list[dic
 
 
 def _calm(base: Base, mode: str, episodes: int) -> Case:
-    duration_ns = LEAD_NS + episodes * PERIOD_NS
-    moments = tuple(range(LEAD_NS, duration_ns, PERIOD_NS // 4))
+    duration_ns = LEAD_NS + episodes * SECOND_NS
+    moments = tuple(range(LEAD_NS, duration_ns, MOMENT_NS))
     return Case("none", mode, _world(base, f"no fault, {mode}", mode, duration_ns, []), moments)
 
 
 def _episodes(base: Base, kind: str, episodes: int) -> Case:
-    period_ns = CRASH_PERIOD_NS if kind == "crash" else PERIOD_NS
-    count = max(1, episodes // 2) if kind == "crash" else episodes
+    rhythm = RHYTHMS.get(kind, BRIEF)
+    count = max(1, int(episodes * rhythm.count))
+    starts = [LEAD_NS + number * rhythm.period_ns for number in range(count)]
+    duration_ns = LEAD_NS + count * rhythm.period_ns
     node = base.names[-1]
     by_kind: dict[str, dict[str, Any]] = {
         "delay": {"by": "40ms"},
@@ -165,7 +181,7 @@ def _episodes(base: Base, kind: str, episodes: int) -> Case:
         "pause": {"node": node},
     }
     faults: list[dict[str, Any]] = [
-        {kind: {"at": duration_text(LEAD_NS + number * period_ns), "for": duration_text(EPISODE_NS)} | by_kind[kind]}
-        for number in range(count)
+        {kind: {"at": duration_text(at_ns), "for": duration_text(rhythm.episode_ns)} | by_kind[kind]}
+        for at_ns in starts
     ]
-    return Case(kind, "quorum", _world(base, f"episodes of {kind}", "quorum", LEAD_NS + count * period_ns, faults), ())
+    return Case(kind, "quorum", _world(base, f"episodes of {kind}", "quorum", duration_ns, faults), ())

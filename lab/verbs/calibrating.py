@@ -30,7 +30,7 @@ def _command(
     show_default=True, help="Folder of the samples; below a folder of experiments, so that they can name it.",
 )  # fmt: skip
 @click.option(
-    "--table", "with_table", is_flag=True, help="Compare both planes under every kind of fault (about 18 minutes)."
+    "--table", "with_table", is_flag=True, help="Compare both planes under every kind of fault (about 25 minutes)."
 )
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only these rows of the table.")
 @click.option("--repetitions", type=click.IntRange(1, 100), help="Rounds of probes and runs a row [default: 2 and 3].")

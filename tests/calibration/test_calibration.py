@@ -100,8 +100,9 @@ def test_every_case_can_be_run_and_has_its_episodes() -> None:
     base = Base()
     found = cases(base, 20)
     assert [case.kind for case in found] == ["none"] * 4 + list(KINDS[1:])
-    assert all(len(case.experiment.faults) == (10 if case.kind == "crash" else 20) for case in found[4:])
-    assert all(len(case.moments_ns) == 80 for case in found[:4])
+    counts = {"crash": 10, "drop": 20, "partition": 20}
+    assert all(len(case.experiment.faults) == counts.get(case.kind, 160) for case in found[4:])
+    assert all(len(case.moments_ns) == 200 for case in found[:4])
     from lab.containers.schedule import refusals
 
     probes = [probe.experiment for probe in leg_probes(base, 4_000_000_000)]
