@@ -40,6 +40,7 @@ STATUSES = {
     "gain": "A better setting was found",
     "no_gain": "No better setting was found",
     "contradicted": "Downgraded: real replicas contradict the simulator",
+    "uncalibrated": "Refused: the simulator was too far from real replicas",
     "insufficient": "Not enough evidence for a recommendation",
 }
 SNIPPETS = {

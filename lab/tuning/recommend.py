@@ -26,6 +26,7 @@ from lab.tuning.worlds import ScenarioGain, scenario_gains, scenario_warnings
 
 if TYPE_CHECKING:
     from lab.tuning.contain import Contained
+    from lab.tuning.trust import Trust
 
 FRESH_GROWTH_MAX = 8  # how many times confirm_seeds a wanted precision may cost
 FRESH_SEED_OFFSET = 1_000_000  # confirmation seeds lie this far beyond the search's, so that none is met twice
@@ -50,6 +51,7 @@ class Recommendation:
     sobol_note: str = ""
     stopped: str = ""
     contained: Contained | None = None  # what containers say about it, where they were asked
+    trust: Trust | None = None  # how near the simulator was to containers when it was last calibrated
 
     @property
     def recommended(self) -> Candidate:
@@ -83,11 +85,12 @@ class Recommendation:
             "stopped": self.stopped,
             "precision": self._precision(),
             "front": [_point_json(candidate) for candidate in self.front],
-            "assumes": assumptions(self.current.experiment),
+            "assumes": assumptions(self.current.experiment) + ([self.trust.sentence] if self.trust else []),
             "warnings": self._warnings(),
             "seeds": {"search": self.tune.seeds, "confirm": len(self.current.runs.rows)},
             "snippets": snippets(self.recommended.experiment, self.recommended.values),
             "snippet_notes": notes(),
+            **({"calibration": self.trust.as_json()} if self.trust else {}),
             **({"containers": self.contained.as_json()} if self.contained else {}),
         }
 

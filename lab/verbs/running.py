@@ -83,7 +83,7 @@ def run(
         from lab.tuning.recommend import recommend
 
         need_tuning(file, experiment)
-        contain = containing(experiment, confirm, pairs, first_seed, progress)
+        contain = containing(file, experiment, confirm, pairs, first_seed, progress)
         found = contain(recommend(experiment, simulate, first_seed=first_seed, progress=progress))
     elif confirm:
         raise click.UsageError("--confirm confirms a recommendation: add --tune")
@@ -148,11 +148,21 @@ def containers(experiment: Experiment, progress: Callable[[str, int, int], None]
 
 
 def containing(
-    experiment: Experiment, confirm: str | None, pairs: int, first_seed: int, progress: Callable[[str, int, int], None]
+    file: Path,
+    experiment: Experiment,
+    confirm: str | None,
+    pairs: int,
+    first_seed: int,
+    progress: Callable[[str, int, int], None],
 ) -> Callable[[Recommendation], Recommendation]:
-    """Return what `--confirm` does with a recommendation; refuses now what containers cannot run."""
+    """Return what reality says of a recommendation: the last calibration beside the file, and with `--confirm`
+    containers, which is refused now where they cannot run it.
+    """
+    from lab.tuning.trust import last_calibration, weigh
+
+    trust = last_calibration(experiment, file.parent)
     if confirm is None:
-        return lambda found: found
+        return lambda found: weigh(found, trust)
     from lab.plane import check
     from lab.spec.scenarios import scenarios
 
@@ -163,12 +173,13 @@ def containing(
         from lab.tuning.contain import needed
 
         if not needed(found):
-            return found
+            return weigh(found, trust)
         with containers(experiment, lambda *_: None) as run_variant:
-            return on_containers(
+            asked = on_containers(
                 found, lambda candidate, seeds: run_variant("confirm", candidate, seeds),
                 pairs=pairs, first_seed=first_seed, progress=progress,
             )  # fmt: skip
+        return weigh(asked, trust)
 
     return contain
 
@@ -226,7 +237,7 @@ def tune(
             target=target,
             progress=progress_of(quiet),
             say=lambda sentence: click.echo(sentence, err=True),
-            contain=containing(experiment, confirm, pairs, first_seed, progress_of(quiet)),
+            contain=containing(file, experiment, confirm, pairs, first_seed, progress_of(quiet)),
         )
     finish(outcome, as_json, document)
 
