@@ -173,12 +173,16 @@ class Conductor:
     async def _switches(self) -> None:
         for switch in self.timetable.switches:
             await until(self.t0_ns + switch.at_ns - PREPARE_NS)
-            # Also leaves an open connection, so that the switch costs no more than its round trip.
-            before = await self.snapshot()
+            await self.server.version()  # leaves an open connection: the switch costs no more than its round trip
+            before = await self.snapshot() if self._is_marked(switch.begins) else None
             await until(self.t0_ns + switch.at_ns)
             await self._switch(switch, before)
 
-    async def _switch(self, switch: RowSwitch, before: Snapshot) -> None:
+    def _is_marked(self, faults: Iterable[int]) -> bool:
+        """Return whether some of the faults leave evidence that only snapshots show."""
+        return any(link.is_marked(fault) for link in self.timetable.links.links for fault in faults)
+
+    async def _switch(self, switch: RowSwitch, before: Snapshot | None) -> None:
         changes = self.timetable.links.changes(switch.epoch)
         done = await self.server.switch(changes, self.shut)
         self.skews_ns.append(done.skew_ns)
@@ -189,8 +193,9 @@ class Conductor:
             self._interval(fault).stop_ns = done.finished_ns
         await asyncio.gather(*(self._tell_duplicates(name) for name in {link.source for link, _ in changes}))
         await self.server.confirm([link for link, _ in changes])
-        self.marks |= {fault: [before] for fault in switch.begins}
-        if switch.ends:
+        if before is not None:
+            self.marks |= {fault: [before] for fault in switch.begins}
+        if self._is_marked(switch.ends):
             after = await self.snapshot()
             for fault in switch.ends:
                 self.marks.setdefault(fault, []).append(after)

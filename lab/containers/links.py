@@ -62,6 +62,12 @@ class Link:
         """Return the share (millionths) on which each stock toxic acts while that row is in force."""
         return {toxic.name: toxic.share(self.faults[row]) for toxic in self.toxics}
 
+    def is_marked(self, fault: int) -> bool:
+        """Return whether what a fault does here shows only in what is counted before it begins and after it ends. What
+        the message toxic does, it counts for each row by itself.
+        """
+        return not self.framed or fault in self.killers or any(toxic.owner == fault for toxic in self.toxics)
+
     def is_open(self, row: int) -> bool:
         """Return whether connections are taken while that row is in force."""
         return not self.killers & self.faults[row]

@@ -13,7 +13,7 @@ import json
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -31,6 +31,7 @@ from lab.core.quantiles import KNOTS, LARGEST_NS
 
 CALL_TIMEOUT_S = 2.0
 ANSWER_MAX_BYTES = 16 << 20
+ROW = "attributes.row"  # of an answer
 TOXIC = "message"  # the name and the type of the toxic every link gets
 ROWS_MAX = 4096
 TABLES_MAX = 256
@@ -76,7 +77,9 @@ class ToxicState:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A switch of several links at once: CLOCK_MONOTONIC before the first request and after the last answer."""
+    """A switch of several links at once: CLOCK_MONOTONIC before the first request, and when all hold: as the server
+    says, or after the last answer.
+    """
 
     started_ns: int
     finished_ns: int
@@ -275,13 +278,18 @@ class Server:
             if found != value:
                 raise ToxiproxyError(f"{link.name} did not take {field.rpartition('.')[2]} {value}, but has {found}")
         self.in_force |= {link.name: row for link, row in changes}
-        return switch
+        if not all(field == ROW for _, field, _ in asked):
+            return switch
+        # The server says itself when each row changed: the answers are later, by the time it takes to write them.
+        switched_ns = max((int(_field(answer, "attributes", "switched_ns")) for answer in answers), default=0)
+        is_ours = switch.started_ns <= switched_ns <= switch.finished_ns  # else its clock is another
+        return replace(switch, finished_ns=switched_ns) if is_ours else switch
 
     def _requests(self, link: Link, row: int, shut: Collection[str]) -> Iterator[tuple[Request, str, Any]]:
         """Yield (request, field of the answer, value that it must have) for what a link must be told."""
         before = self.in_force.get(link.name, link.row_of_epoch[0])
         if link.framed:
-            yield Request("PATCH", _toxic_path(link.name), {"attributes": {"row": row}}), "attributes.row", row
+            yield Request("PATCH", _toxic_path(link.name), {"attributes": {"row": row}}), ROW, row
         for toxic in link.toxics:
             was, becomes = toxic.share(link.faults[before]), toxic.share(link.faults[row])
             if was == becomes:
@@ -404,9 +412,8 @@ def _field(answer: Mapping[str, Any], *path: str) -> Any:
 def _state(link: Link, answer: Mapping[str, Any]) -> ToxicState:
     attributes = _field(answer, "attributes")
     try:
-        rows = tuple(
-            RowCounts(**{name: int(row[name]) for name in RowCounts.__slots__}) for row in attributes["counts"]
-        )
+        named = [dict(zip(attributes["count_columns"], row, strict=True)) for row in attributes["counts"]]
+        rows = tuple(RowCounts(**{name: int(row[name]) for name in RowCounts.__slots__}) for row in named)
         others = {name: int(attributes[name]) for name in ("connections", "malformed", "queued", "queue_dropped")}
         state = ToxicState(row=int(attributes["row"]), rows=rows, **others)
     except (KeyError, TypeError, ValueError) as error:

@@ -7,6 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// monotonicNS is CLOCK_MONOTONIC, which all processes of a machine share.
+func monotonicNS() int64 {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return 0
+	}
+	return now.Nano()
+}
+
 // kernelAlarm is a timerfd: the kernel wakes the process within tens of microseconds of the instant.
 type kernelAlarm struct {
 	descriptor int

@@ -71,6 +71,9 @@ func (t *Toxic) UnmarshalJSON(data []byte) error {
 	if asked.recall.isAsked() {
 		t.memory = make([]int64, *recalls.words) // slots may mean something else from now on
 	}
+	if asked.row != nil {
+		t.rowNS = monotonicNS()
+	}
 	t.prepare()
 	return nil
 }

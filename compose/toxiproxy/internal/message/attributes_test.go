@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"driftlab/toxiproxy/internal/fate"
 )
@@ -30,6 +31,7 @@ func newToxic(t testing.TB, attributes string) *Toxic {
 type view struct {
 	Key         int64
 	Row         int
+	SwitchedNS  int64 `json:"switched_ns"`
 	Rows        [][]int64
 	Extras      [][]int64
 	Leaves      [][]int64
@@ -109,7 +111,7 @@ func TestUpdateKeepsWhatItDoesNotName(t *testing.T) {
 		`,[1,0,0,0,0,0,-1,-1,-1]]}`)
 	wanted := look(t, toxic)
 	if wanted.Row != 0 || wanted.Key != 1<<63-1 || wanted.TableCount != 1 || len(wanted.Rows) != 2 ||
-		len(wanted.Counts) != 2 || wanted.Counts[1].Row != 1 {
+		len(wanted.Counts) != 2 || wanted.SwitchedNS != 0 {
 		t.Fatalf("unexpected start %v", wanted)
 	}
 	wanted.Row = 1
@@ -117,7 +119,14 @@ func TestUpdateKeepsWhatItDoesNotName(t *testing.T) {
 		if err := json.Unmarshal([]byte(attributes), toxic); err != nil {
 			t.Fatal(err)
 		}
-		if got := look(t, toxic); !reflect.DeepEqual(got, wanted) {
+		got := look(t, toxic)
+		if wanted.SwitchedNS == 0 {
+			wanted.SwitchedNS = got.SwitchedNS // of the first update; the second does not switch
+			if now := monotonicNS(); got.SwitchedNS < now-int64(time.Second) || got.SwitchedNS > now {
+				t.Errorf("switched at %d, and now it is %d", got.SwitchedNS, now)
+			}
+		}
+		if !reflect.DeepEqual(got, wanted) {
 			t.Errorf("after %s: %v, want %v", attributes, got, wanted)
 		}
 	}

@@ -1,6 +1,11 @@
 package message
 
-import "driftlab/toxiproxy/internal/fate"
+import (
+	"encoding/json"
+	"fmt"
+
+	"driftlab/toxiproxy/internal/fate"
+)
 
 // RowCounts says what happened to the frames that were read while one row was in force. At every instant, summed over
 // the rows of a link,
@@ -9,18 +14,53 @@ import "driftlab/toxiproxy/internal/fate"
 //
 // because a frame is one copy, a duplicated frame two, and all but frames, bytes and duplicated count copies.
 type RowCounts struct {
-	Row          int   `json:"row"`
-	Frames       int64 `json:"frames"`
-	Bytes        int64 `json:"bytes"` // headers included
-	Lost         int64 `json:"lost"`
-	Cut          int64 `json:"cut"`
-	Duplicated   int64 `json:"duplicated"`
-	Reordered    int64 `json:"reordered"`
-	Overflow     int64 `json:"overflow"`       // refused by the queue of a link of limited bandwidth
-	Delivered    int64 `json:"delivered"`      // handed to the connection as they came
-	Corrupted    int64 `json:"corrupted"`      // handed to the connection as garbage
-	DelayNSTotal int64 `json:"delay_ns_total"` // asked for, over the copies that were to be handed on
-	LateNSTotal  int64 `json:"late_ns_total"`  // release minus due time, over the copies handed on
+	Row          int
+	Frames       int64
+	Bytes        int64 // headers included
+	Lost         int64
+	Cut          int64
+	Duplicated   int64
+	Reordered    int64
+	Overflow     int64 // refused by the queue of a link of limited bandwidth
+	Delivered    int64 // handed to the connection as they came
+	Corrupted    int64 // handed to the connection as garbage
+	DelayNSTotal int64 // asked for, over the copies that were to be handed on
+	LateNSTotal  int64 // release minus due time, over the copies handed on
+}
+
+// CountColumns are the names of what a row counts, in the order in which it is written.
+var CountColumns = []string{
+	"frames", "bytes", "lost", "cut", "duplicated", "reordered", "overflow", "delivered", "corrupted", "delay_ns_total",
+	"late_ns_total",
+}
+
+func (c *RowCounts) columns() []*int64 {
+	return []*int64{
+		&c.Frames, &c.Bytes, &c.Lost, &c.Cut, &c.Duplicated, &c.Reordered, &c.Overflow, &c.Delivered, &c.Corrupted,
+		&c.DelayNSTotal, &c.LateNSTotal,
+	}
+}
+
+// MarshalJSON writes a list of numbers: a link has a row for every set of faults that act at the same time, each switch
+// is answered with all of them, and the names would be most of the answer.
+func (c RowCounts) MarshalJSON() ([]byte, error) {
+	return json.Marshal(c.columns())
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote, but for the number of the row, which is the place in the list.
+func (c *RowCounts) UnmarshalJSON(data []byte) error {
+	var values []int64
+	if err := json.Unmarshal(data, &values); err != nil {
+		return err
+	}
+	columns := c.columns()
+	if len(values) != len(columns) {
+		return fmt.Errorf("a row has %d counts, not %d", len(columns), len(values))
+	}
+	for index, value := range values {
+		*columns[index] = value
+	}
+	return nil
 }
 
 // LinkCounts are the totals of a link.

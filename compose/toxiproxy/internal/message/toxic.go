@@ -34,6 +34,7 @@ type Toxic struct {
 	leaves []fate.Behaviour
 	memory []int64 // shared by all connections; only new extras, leaves or another size clear it
 	row    int
+	rowNS  int64       // CLOCK_MONOTONIC of the last switch of the row
 	set    bool        // attributes have been accepted at least once
 	number int64       // of the next frame; it goes on over reconnects and over all connections
 	counts []RowCounts // by row; it never shrinks
@@ -129,12 +130,17 @@ func (t *Toxic) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Key         int64        `json:"key"`
 		Row         int          `json:"row"`
+		SwitchedNS  int64        `json:"switched_ns"`
 		Rows        []fate.Row   `json:"rows"`
 		Extras      []fate.Extra `json:"extras,omitempty"`
 		Leaves      [][]int64    `json:"leaves,omitempty"`
 		MemoryWords int          `json:"memory_words,omitempty"`
 		TableCount  int          `json:"table_count"`
+		Columns     []string     `json:"count_columns"`
 		Counts      []RowCounts  `json:"counts"`
 		LinkCounts
-	}{t.key, t.row, t.rows, t.extras, leafLists(t.leaves), len(t.memory), len(t.tables), t.counts, t.totals})
+	}{
+		t.key, t.row, t.rowNS, t.rows, t.extras, leafLists(t.leaves), len(t.memory), len(t.tables), CountColumns, t.counts,
+		t.totals,
+	})
 }
