@@ -13,7 +13,7 @@ import json
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -31,6 +31,7 @@ from lab.core.quantiles import KNOTS, LARGEST_NS
 
 CALL_TIMEOUT_S = 2.0
 ANSWER_MAX_BYTES = 16 << 20
+OURS_NS = 10_000_000_000  # a switch that long ago was read from another clock
 ROW = "attributes.row"  # of an answer
 TOXIC = "message"  # the name and the type of the toxic every link gets
 ROWS_MAX = 4096
@@ -77,8 +78,8 @@ class ToxicState:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A switch of several links at once: CLOCK_MONOTONIC before the first request, and when all hold: as the server
-    says, or after the last answer.
+    """A switch of several links at once, CLOCK_MONOTONIC: when the first and the last of them changed, as our server
+    says; else before the first request and after the last answer.
     """
 
     started_ns: int
@@ -199,6 +200,7 @@ class Server:
         self.port = port
         self.channel = Channel(host, port, name="Toxiproxy", timeout_s=CALL_TIMEOUT_S)
         self.in_force: dict[str, int] = {}  # by link, the row that was switched to last
+        self.planned: dict[str, int] = {}  # by link, the row that comes into force by itself
 
     def set_up(self, specs: Sequence[ProxySpec]) -> None:
         """Create every proxy, disabled, with its chain of toxics, and read everything back. Raise ToxiproxyError if
@@ -261,14 +263,34 @@ class Server:
             if found != value:
                 raise ToxiproxyError(f"the toxic of {name} reads back with {key} {found}, not {value}")
 
+    async def plan(self, changes: Sequence[tuple[Link, int]], at_ns: int) -> None:
+        """Tell our server ahead which links change at `at_ns` (CLOCK_MONOTONIC), so that all do at that very moment.
+        Links of which more than the row changes are left to `switch`.
+        """
+        alone = [(link, row) for link, row in changes if link.framed and len(list(self._requests(link, row, ()))) == 1]
+        batch = [
+            Request("PATCH", _toxic_path(link.name), {"attributes": {"row": row, "at_ns": at_ns}})
+            for link, row in alone
+        ]
+        answers, _ = await self._batch(batch) if batch else ([], None)
+        for (link, row), answer in zip(alone, answers, strict=True):
+            told = _field(answer, "attributes")
+            if [row, at_ns] not in _field(told, "planned") and _field(told, "row") != row:
+                raise ToxiproxyError(f"{link.name} did not take row {row} for later")
+        self.planned |= {link.name: row for link, row in alone}
+
     async def switch(self, changes: Sequence[tuple[Link, int]], shut: Collection[str] = ()) -> Switch:
         """Put rows in force on many links with one write; when this returns they hold on all live connections.
 
-        Links into the replicas in `shut`, which do not run, stay closed. Raise ToxiproxyError unless every answer
-        repeats what was asked for.
+        Links into the replicas in `shut`, which do not run, stay closed; those that were planned have changed by now.
+        Raise ToxiproxyError unless every answer repeats what was asked for.
         """
         batch, asked = list[Request](), list[tuple[Link, str, Any]]()
         for link, row in changes:
+            if self.planned.pop(link.name, None) == row:
+                batch.append(Request("GET", _toxic_path(link.name)))
+                asked.append((link, ROW, row))
+                continue
             for request, field, value in self._requests(link, row, shut):
                 batch.append(request)
                 asked.append((link, field, value))
@@ -281,9 +303,9 @@ class Server:
         if not all(field == ROW for _, field, _ in asked):
             return switch
         # The server says itself when each row changed: the answers are later, by the time it takes to write them.
-        switched_ns = max((int(_field(answer, "attributes", "switched_ns")) for answer in answers), default=0)
-        is_ours = switch.started_ns <= switched_ns <= switch.finished_ns  # else its clock is another
-        return replace(switch, finished_ns=switched_ns) if is_ours else switch
+        moments = [int(_field(answer, "attributes", "switched_ns")) for answer in answers]
+        is_ours = 0 < switch.finished_ns - min(moments, default=0) < OURS_NS and max(moments) <= switch.finished_ns
+        return Switch(min(moments), max(moments)) if is_ours else switch
 
     def _requests(self, link: Link, row: int, shut: Collection[str]) -> Iterator[tuple[Request, str, Any]]:
         """Yield (request, field of the answer, value that it must have) for what a link must be told."""

@@ -150,8 +150,37 @@ def test_a_switch_ends_when_the_server_says_if_its_clock_is_ours(ours: bool, lin
 
     with serve(switched) as port:
         done = asyncio.run(Server("127.0.0.1", port).switch([(link, 1) for link in links[:2]]))
-    assert (done.finished_ns == told[1]) == ours
+    assert ([done.started_ns, done.finished_ns] == told) == ours
     assert done.skew_ns >= (20_000_000 if ours else 40_000_000), "the second link changed after the first answer"
+
+
+def test_planned_links_are_read_at_their_time_and_not_told_again(links: tuple[Link, ...]) -> None:
+    at_ns = time.monotonic_ns() + 30_000_000
+    asked: list[tuple[str, Any]] = []
+
+    def answer(method: str, _: str, body: bytes) -> bytes:
+        asked.append((method, json.loads(body) if body else None))
+        is_due = time.monotonic_ns() >= at_ns
+        told = {"row": 1, "switched_ns": at_ns, "planned": []} if is_due else {"row": 0, "planned": [[1, at_ns]]}
+        return ok({"attributes": told})
+
+    async def both(server: Server) -> Any:
+        await server.plan([(link, 1) for link in links[:2]], at_ns)
+        await asyncio.sleep(0.05)
+        return await server.switch([(link, 1) for link in links[:2]])
+
+    with serve(answer) as port:
+        done = asyncio.run(both(Server("127.0.0.1", port)))
+    assert asked == [("PATCH", {"attributes": {"row": 1, "at_ns": at_ns}})] * 2 + [("GET", None)] * 2
+    assert (done.started_ns, done.skew_ns) == (at_ns, 0)
+
+
+def test_a_plan_that_is_not_taken_is_an_error(links: tuple[Link, ...]) -> None:
+    with (
+        serve(lambda *_: ok({"attributes": {"row": 0, "planned": []}})) as port,
+        pytest.raises(ToxiproxyError, match="did not take row 1 for later"),
+    ):
+        asyncio.run(Server("127.0.0.1", port).plan([(links[0], 1)], 5))
 
 
 def test_numbers_out_of_range_never_reach_the_server(links: tuple[Link, ...]) -> None:

@@ -18,12 +18,13 @@ const (
 	memoryLimit = 65_536
 )
 
-var attributeNames = []string{"extras", "key", "leaves", "memory_words", "row", "rows", "tables"}
+var attributeNames = []string{"at_ns", "extras", "key", "leaves", "memory_words", "row", "rows", "tables"}
 
 // attributes is what an update asks for; nil means "as it is".
 type attributes struct {
 	key    *int64
 	row    *int64
+	at     *int64 // CLOCK_MONOTONIC at which the row comes into force; at once if nil
 	rows   []fate.Row
 	tables []fate.Table
 	recall recall
@@ -38,6 +39,10 @@ func (t *Toxic) UnmarshalJSON(data []byte) error {
 	}
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
+	t.advance(nowNS())
+	if err := checkPlan(&asked); err != nil {
+		return err
+	}
 	if !t.set && (asked.key == nil || asked.rows == nil) {
 		return fmt.Errorf("a new message toxic needs the attributes key and rows")
 	}
@@ -57,6 +62,9 @@ func (t *Toxic) UnmarshalJSON(data []byte) error {
 	if row < 0 || row >= int64(len(rows)) {
 		return fmt.Errorf("row %d is out of range: there are %d rows, the first is 0", row, len(rows))
 	}
+	if asked.at != nil {
+		return t.plan(int(row), *asked.at)
+	}
 	if asked.rows != nil || asked.tables != nil {
 		if err := checkRows(rows, len(tables)); err != nil {
 			return err
@@ -73,6 +81,9 @@ func (t *Toxic) UnmarshalJSON(data []byte) error {
 	}
 	if asked.row != nil {
 		t.rowNS = monotonicNS()
+	}
+	if asked.row != nil || asked.rows != nil {
+		t.planned = nil
 	}
 	t.prepare()
 	return nil
@@ -99,6 +110,9 @@ func parseAttributes(data []byte) (attributes, error) {
 		return asked, fmt.Errorf("key must lie in 0..%d, not be %d", int64(math.MaxInt64), *asked.key)
 	}
 	if asked.row, err = parseInteger(fields, "row"); err != nil {
+		return asked, err
+	}
+	if asked.at, err = parseInteger(fields, "at_ns"); err != nil {
 		return asked, err
 	}
 	if asked.rows, err = parseRows(fields); err != nil {

@@ -32,6 +32,7 @@ type view struct {
 	Key         int64
 	Row         int
 	SwitchedNS  int64 `json:"switched_ns"`
+	Planned     [][2]int64
 	Rows        [][]int64
 	Extras      [][]int64
 	Leaves      [][]int64

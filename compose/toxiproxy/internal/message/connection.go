@@ -74,6 +74,7 @@ func (t *Toxic) read(c *connection, chunk *stream.StreamChunk) {
 	}
 	// Delays count from the instant at which the bytes were read from the socket.
 	readNS := int64(chunk.Timestamp.Sub(start))
+	t.advance(readNS)
 	err := c.splitter.push(chunk.Data, func(frame []byte) { t.decide(c, frame, readNS) })
 	if err != nil {
 		c.refused = true

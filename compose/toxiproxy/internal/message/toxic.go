@@ -26,19 +26,20 @@ const (
 // Toxic is one link: the settings and the counts that its connections share. The library makes it by reflection, so its
 // zero value must work: it is a link that does nothing.
 type Toxic struct {
-	mutex  sync.Mutex
-	key    int64
-	tables []fate.Table
-	rows   []fate.Row
-	extras []fate.Extra // as many as rows, or none where the link remembers nothing
-	leaves []fate.Behaviour
-	memory []int64 // shared by all connections; only new extras, leaves or another size clear it
-	row    int
-	rowNS  int64       // CLOCK_MONOTONIC of the last switch of the row
-	set    bool        // attributes have been accepted at least once
-	number int64       // of the next frame; it goes on over reconnects and over all connections
-	counts []RowCounts // by row; it never shrinks
-	totals LinkCounts
+	mutex   sync.Mutex
+	key     int64
+	tables  []fate.Table
+	rows    []fate.Row
+	extras  []fate.Extra // as many as rows, or none where the link remembers nothing
+	leaves  []fate.Behaviour
+	memory  []int64 // shared by all connections; only new extras, leaves or another size clear it
+	row     int
+	rowNS   int64           // CLOCK_MONOTONIC of the last switch of the row
+	planned []plannedSwitch // by time
+	set     bool            // attributes have been accepted at least once
+	number  int64           // of the next frame; it goes on over reconnects and over all connections
+	counts  []RowCounts     // by row; it never shrinks
+	totals  LinkCounts
 }
 
 // Register makes the toxic known to the library.
@@ -127,10 +128,12 @@ func (t *Toxic) MarshalJSON() ([]byte, error) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	t.prepare()
+	t.advance(nowNS())
 	return json.Marshal(struct {
 		Key         int64        `json:"key"`
 		Row         int          `json:"row"`
 		SwitchedNS  int64        `json:"switched_ns"`
+		Planned     [][2]int64   `json:"planned"`
 		Rows        []fate.Row   `json:"rows"`
 		Extras      []fate.Extra `json:"extras,omitempty"`
 		Leaves      [][]int64    `json:"leaves,omitempty"`
@@ -140,7 +143,7 @@ func (t *Toxic) MarshalJSON() ([]byte, error) {
 		Counts      []RowCounts  `json:"counts"`
 		LinkCounts
 	}{
-		t.key, t.row, t.rowNS, t.rows, t.extras, leafLists(t.leaves), len(t.memory), len(t.tables), CountColumns, t.counts,
+		t.key, t.row, t.rowNS, t.plans(), t.rows, t.extras, leafLists(t.leaves), len(t.memory), len(t.tables), CountColumns, t.counts,
 		t.totals,
 	})
 }
