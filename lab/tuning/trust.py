@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.run import CHANGELOG
+from lab.spec.scenarios import scenarios
 from lab.spec.schema import Experiment
 from lab.tuning.confirm import GAIN
 from lab.tuning.recommend import Recommendation
@@ -27,8 +28,8 @@ class Trust:
     """What the last calibration says about an experiment.
 
     `error` is the greatest difference of the median of convergence, simulator against containers, as a share, among the
-    rows of the experiment's faults, and `kind` that row's fault; None where nothing is known. `inside` of `rows` were
-    within every limit; `uncovered` are faults without a row.
+    rows of the faults of the experiment and its scenarios, and `kind` that row's fault; None where nothing is known.
+    `inside` of `rows` were within every limit; `uncovered` are faults without a row.
     """
 
     sentence: str
@@ -67,7 +68,8 @@ def last_calibration(experiment: Experiment, folder: Path) -> Trust:
 
 
 def _of_rows(experiment: Experiment, found: dict[str, Any]) -> Trust:
-    kinds = {fault.kind for fault in experiment.faults} | {CALM}
+    worlds = [experiment, *scenarios(experiment).values()]
+    kinds = {fault.kind for world in worlds for fault in world.faults} | {CALM}
     rows = [row for row in found["rows"] if row["kind"] in kinds and row["convergence"]]
     uncovered = tuple(sorted(kinds - {row["kind"] for row in rows} - {CALM}))
     errors = [(float(row["convergence"]["median_difference"]), str(row["kind"])) for row in rows]

@@ -105,3 +105,15 @@ def test_containers_say_more_than_a_calibration(gain: Recommendation, tmp_path: 
     assert weigh(asked, far).confirmation.status == GAIN
     none = replace(gain, confirmation=replace(gain.confirmation, status=NO_GAIN))
     assert weigh(none, far).confirmation.status == NO_GAIN
+
+
+def test_the_faults_of_scenarios_count_too(tmp_path: Path) -> None:
+    file = tmp_path / "y.yaml"
+    file.write_text(
+        "title: y\nsystem: {replicas: 3}\nworkload: {arrivals: poisson(10/s), duration: 2s}\n"
+        "tune:\n  parameters: {policy.timeout: 50ms..500ms}\n  minimise: [convergence.p90]\n"
+        "  scenarios:\n    rough: {faults: [{crash: {at: 1s, for: 300ms, node: r2}}]}\n"
+    )
+    found = stored(tmp_path, row("none", 0.01), row("crash", 0.3))
+    assert last_calibration(load_experiment(file), found).kind == "crash"
+    assert last_calibration(experiment(), found).kind == "none", "an experiment without crashes"
